@@ -1,0 +1,79 @@
+"""What a service tells of itself: events as they happen, and counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Event", "EventName", "Stats"]
+
+EventName = Literal[
+    "hit",
+    "miss",
+    "fetched",
+    "processed",
+    "failed",
+    "blocked",
+    "cache_read_failed",
+    "cache_written",
+    "cache_write_failed",
+    "cache_write_dropped",
+    "purged",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. Which fields are set depends on ``name``; the others are ``None``.
+
+    ============================================  ============================================================
+    ``hit``                                       answered from the cache or its write queue; ``size_bytes``
+    ``miss``                                      not there; a flight is joined or begun
+    ``fetched``                                   a blob came from its PDS; ``seconds``, ``size_bytes``; no preset
+    ``processed``                                 an image was made; ``seconds``, ``size_bytes``
+    ``failed``                                    a flight ended in ``error``; told once, however many waited
+    ``blocked``                                   the policy refused; ``error``
+    ``cache_read_failed``                         ``error``; goes on as a miss
+    ``cache_written``                             ``size_bytes``
+    ``cache_write_failed``                        ``error``
+    ``cache_write_dropped``                       the write queue was full or slow, or a purge came first
+    ``purged``                                    no preset; no ``cid`` where a whole owner was purged
+    ============================================  ============================================================
+
+    ``preset`` is the preset's name.
+    """
+
+    name: EventName
+    did: str
+    cid: str | None = None
+    preset: str | None = None
+    seconds: float | None = None
+    size_bytes: int | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """The counters of one service since it was made (in this process), and how full it is now."""
+
+    hits: int
+    misses: int
+    fetches: int
+    """Blobs that came from a PDS."""
+    processed: int
+    """Images made."""
+    failures: int
+    """Flights that ended in an error."""
+    blocked: int
+    """Requests that the policy refused or could not answer."""
+    cache_read_errors: int
+    cache_writes: int
+    """Images written to the cache."""
+    cache_write_errors: int
+    cache_writes_dropped: int
+    """Images not written because the queue was full or slow, or because a purge came first."""
+    flights: int
+    """Different images under way now."""
+    queued_writes: int
+    """Images waiting to be written now."""
+    queued_write_bytes: int

@@ -1,0 +1,120 @@
+"""The URLs under which an app serves its images. Serializers, templates and workers build them without a service."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable
+from urllib.parse import quote, urlencode
+
+from .errors import ConfigError
+from .identifiers import canonical_cid, canonical_did
+from .presets import DEFAULT, ImageFormat, Preset, PresetRegistry
+
+__all__ = ["ImageURLs"]
+
+_FORMATS: tuple[ImageFormat, ...] = ("jpeg", "png", "webp", "avif")
+
+
+class ImageURLs:
+    """Writes image URLs: ``{cdn or base}/img/{preset}/plain/{did}/{cid}[@format]?v={key}``.
+
+    base_url: where the app serves the images; ``""`` makes URLs that begin with ``/img/``.
+    cdn_url: where a CDN serves them; takes the place of ``base_url`` when set.
+    presets: the registry that names are looked up in; DEFAULT by default.
+    signing_key: appends ``&s=``, an HMAC-SHA256 of the rest of the path and query (192 bits of it, base64url), so that
+        an app that checks it answers only for images that it linked to itself.
+    enabled: with ``False`` every URL is the PDS's own getBlob URL where ``pds_url`` is known, and otherwise ``""``: the
+        app then works without the proxy.
+
+    ``v`` is the preset's key, so a URL is good for ever: an edited preset makes other URLs. Immutable and safe to call
+    from threads. Raises ConfigError for options that are wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = "",
+        cdn_url: str = "",
+        presets: PresetRegistry | None = None,
+        signing_key: str | bytes | None = None,
+        enabled: bool = True,
+    ) -> None:
+        for option, value in (("base_url", base_url), ("cdn_url", cdn_url)):
+            if not isinstance(value, str) or (value and not value.startswith(("https://", "http://"))):
+                raise ConfigError(
+                    f"{option} is {value!r}; it must be a URL such as 'https://example.com', or empty",
+                    option=option,
+                    value=value,
+                )
+        self._root = (cdn_url or base_url).rstrip("/")
+        self._presets = DEFAULT if presets is None else presets
+        self._key = signing_key.encode() if isinstance(signing_key, str) else signing_key
+        if self._key is not None and not self._key:
+            raise ConfigError("signing_key is empty; it must be a secret, or None", option="signing_key")
+        self._enabled = enabled
+
+    def url_for(
+        self,
+        preset: str | Preset,
+        did: str,
+        cid: str,
+        *,
+        format: ImageFormat | None = None,  # noqa: A002 - the field's own name
+        pds_url: str | None = None,
+    ) -> str:
+        """The URL of one image, or ``""`` for an empty CID (an account without an avatar).
+
+        format: another format than the preset's own.
+        pds_url: the account's PDS, used only where this object is not enabled.
+
+        Raises InvalidPresetError, InvalidDIDError or InvalidCIDError.
+        """
+        if not cid:
+            return ""
+        did, cid = canonical_did(did), canonical_cid(cid)
+        wanted = self._presets.get(preset) if isinstance(preset, str) else preset
+        if not self._enabled:
+            if not pds_url:
+                return ""
+            query = urlencode({"did": did, "cid": cid}, safe=":")
+            return f"{pds_url.rstrip('/')}/xrpc/com.atproto.sync.getBlob?{query}"
+        suffix = ""
+        if format is not None:
+            wanted = wanted.with_format(format)
+            suffix = f"@{format}"
+        path = f"/img/{wanted.name}/plain/{quote(did, safe=':')}/{quote(cid, safe='')}{suffix}?v={wanted.key}"
+        if self._key is not None:
+            path += f"&s={_signature(self._key, path)}"
+        return self._root + path
+
+    def srcset(self, presets: Iterable[str | Preset], did: str, cid: str) -> str:
+        """The value of an ``<img srcset>`` with one candidate for each preset, described by the preset's width.
+
+        ``""`` for an empty CID, and where this object is not enabled. Raises as ``url_for``.
+        """
+        found = [self._presets.get(preset) if isinstance(preset, str) else preset for preset in presets]
+        urls = [(self.url_for(preset, did, cid), preset.width) for preset in found]
+        return ", ".join(f"{url} {width}w" for url, width in urls if url)
+
+    def purge_urls(self, did: str, cid: str) -> list[str]:
+        """Every URL that this object can have written for a blob, with its present presets: what to purge at a CDN."""
+        formats: tuple[ImageFormat | None, ...] = (None, *_FORMATS)
+        urls = (self.url_for(preset, did, cid, format=wanted) for preset in self._presets for wanted in formats)
+        return [url for url in urls if url]
+
+    def is_signed(self, path: str) -> bool:
+        """Whether this path and query carry the signature that ``url_for`` gives them, as its last parameter.
+
+        ``True`` for any path where there is no signing key.
+        """
+        if self._key is None:
+            return True
+        unsigned, _, signature = path.rpartition("&s=")
+        return hmac.compare_digest(_signature(self._key, unsigned).encode(), signature.encode())
+
+
+def _signature(key: bytes, path: str) -> str:
+    digest = hmac.new(key, path.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:24]).decode("ascii")
