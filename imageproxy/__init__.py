@@ -1,3 +1,102 @@
-"""Small, safe, cached images from the blobs of AT Protocol accounts."""
+"""Small, safe, cached images from the blobs of AT Protocol accounts.
+
+::
+
+    from imageproxy import create_service
+
+    with create_service() as images:
+        jpeg = images.get_image("avatar", "did:plc:...", "bafkrei...")
+
+Importing this package starts nothing, makes no folder and changes no global.
+"""
+
+from __future__ import annotations
+
+from ._write_behind import cache_write_error_count
+from .config import Config
+from .errors import (
+    BlobBlockedError,
+    BusyError,
+    CIDMismatchError,
+    ConfigError,
+    DeadlineExceededError,
+    DIDNotFoundError,
+    DIDResolutionError,
+    ImageProxyError,
+    ImageTooLargeError,
+    InvalidCIDError,
+    InvalidDIDError,
+    InvalidPresetError,
+    InvalidRequestError,
+    NilDependencyError,
+    PDSFetchError,
+    PDSNotFoundError,
+    PDSTimeoutError,
+    PolicyError,
+    ProcessingError,
+    ServiceClosedError,
+    UnsafeURLError,
+    UnsupportedFormatError,
+)
+from .events import Event, Stats
+from .identifiers import Cid, cid_of, compute_cid
+from .presets import BLUESKY, DEFAULT, FitMode, Preset, PresetRegistry, get_preset, list_presets
+from .protocols import BlobPolicy, Cache, CacheKey, Fetcher, Observer, Processor, Resolver
+from .results import Image, PurgeReport, WarmFailure, WarmReport
+from .service import Service
+from .urls import ImageURLs
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BLUESKY",
+    "DEFAULT",
+    "BlobBlockedError",
+    "BlobPolicy",
+    "BusyError",
+    "CIDMismatchError",
+    "Cache",
+    "CacheKey",
+    "Cid",
+    "Config",
+    "ConfigError",
+    "DIDNotFoundError",
+    "DIDResolutionError",
+    "DeadlineExceededError",
+    "Event",
+    "Fetcher",
+    "FitMode",
+    "Image",
+    "ImageProxyError",
+    "ImageTooLargeError",
+    "ImageURLs",
+    "InvalidCIDError",
+    "InvalidDIDError",
+    "InvalidPresetError",
+    "InvalidRequestError",
+    "NilDependencyError",
+    "Observer",
+    "PDSFetchError",
+    "PDSNotFoundError",
+    "PDSTimeoutError",
+    "PolicyError",
+    "Preset",
+    "PresetRegistry",
+    "ProcessingError",
+    "Processor",
+    "PurgeReport",
+    "Resolver",
+    "Service",
+    "ServiceClosedError",
+    "Stats",
+    "UnsafeURLError",
+    "UnsupportedFormatError",
+    "WarmFailure",
+    "WarmReport",
+    "__version__",
+    "cache_write_error_count",
+    "cid_of",
+    "compute_cid",
+    "get_preset",
+    "list_presets",
+]

@@ -31,7 +31,7 @@ its cause where there is one. No exception of requests, urllib3, Pillow or a cac
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "BlobBlockedError",
@@ -62,33 +62,34 @@ __all__ = [
 class ImageProxyError(Exception):
     """The root of every error of this library.
 
+    evidence: values for the attributes that the class documents, by name; a TypeError for a name that it has not.
+
     ``preset``, ``did`` and ``cid`` name the image that was asked for, as far as the place that failed knew them.
     """
 
-    def __init__(
-        self, message: str, *, preset: str | None = None, did: str | None = None, cid: str | None = None
-    ) -> None:
+    preset: str | None = None
+    did: str | None = None
+    cid: str | None = None
+
+    def __init__(self, message: str, **evidence: Any) -> None:
         super().__init__(message)
-        self.preset = preset
-        self.did = did
-        self.cid = cid
+        for name, value in evidence.items():
+            if name.startswith("_") or not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}")
+            setattr(self, name, value)
 
 
 class ConfigError(ImageProxyError, ValueError):
     """An option has a value that cannot be meant. ``option`` names it, ``value`` is what was given."""
 
-    def __init__(self, message: str, *, option: str | None = None, value: object = None) -> None:
-        super().__init__(message)
-        self.option = option
-        self.value = value
+    option: str | None = None
+    value: object = None
 
 
 class NilDependencyError(ImageProxyError, TypeError):
     """A Service was made without one of the three backends that it cannot do without; ``dependency`` names it."""
 
-    def __init__(self, message: str, *, dependency: str | None = None) -> None:
-        super().__init__(message)
-        self.dependency = dependency
+    dependency: str | None = None
 
 
 class ServiceClosedError(ImageProxyError):
@@ -102,17 +103,7 @@ class InvalidRequestError(ImageProxyError, ValueError):
 class InvalidPresetError(InvalidRequestError):
     """There is no preset of this name, or a preset's own values are wrong; then ``field`` names the value."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        field: str | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.field = field
+    field: str | None = None
 
 
 class InvalidDIDError(InvalidRequestError):
@@ -130,19 +121,11 @@ class BlobBlockedError(ImageProxyError):
     451 for a legal takedown). A policy may raise this error itself to set both.
     """
 
-    def __init__(
-        self,
-        message: str = "this blob is blocked by the app's policy",
-        *,
-        reason: str | None = None,
-        status: int = 410,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.reason = reason
-        self.status = status
+    reason: str | None = None
+    status: int = 410
+
+    def __init__(self, message: str = "this blob is blocked by the app's policy", **evidence: Any) -> None:
+        super().__init__(message, **evidence)
 
 
 class PolicyError(ImageProxyError):
@@ -152,51 +135,20 @@ class PolicyError(ImageProxyError):
 class BusyError(ImageProxyError):
     """More is under way than the service allows; ``retry_after`` seconds is when to ask again."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after: float = 1.0,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.retry_after = retry_after
+    retry_after: float = 1.0
 
 
 class DeadlineExceededError(ImageProxyError, TimeoutError):
     """The answer did not come in ``timeout`` seconds: the caller's own, or the service's where the caller set none."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        timeout: float | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.timeout = timeout
+    timeout: float | None = None
 
 
 class DIDResolutionError(ImageProxyError):
     """The DID's document could not be read, or names no PDS. ``url`` was asked, ``status`` is its HTTP status."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        url: str | None = None,
-        status: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.url = url
-        self.status = status
+    url: str | None = None
+    status: int | None = None
 
 
 class DIDNotFoundError(DIDResolutionError):
@@ -206,19 +158,8 @@ class DIDNotFoundError(DIDResolutionError):
 class PDSFetchError(ImageProxyError):
     """The PDS did not give the blob. ``pds_url`` is the server asked, ``status`` its HTTP status if it answered."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        pds_url: str | None = None,
-        status: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.pds_url = pds_url
-        self.status = status
+    pds_url: str | None = None
+    status: int | None = None
 
 
 NotFoundReason = Literal[
@@ -233,37 +174,13 @@ class PDSNotFoundError(PDSFetchError):
     ``"repo_deactivated"``, or ``"not_found"`` for a bare 404 that does not say.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: NotFoundReason = "not_found",
-        pds_url: str | None = None,
-        status: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, pds_url=pds_url, status=status, preset=preset, did=did, cid=cid)
-        self.reason: NotFoundReason = reason
+    reason: NotFoundReason = "not_found"
 
 
 class PDSTimeoutError(PDSFetchError):
     """The PDS did not answer, or did not finish its answer, in ``timeout`` seconds."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        timeout: float | None = None,
-        pds_url: str | None = None,
-        status: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, pds_url=pds_url, status=status, preset=preset, did=did, cid=cid)
-        self.timeout = timeout
+    timeout: float | None = None
 
 
 class UnsafeURLError(PDSFetchError):
@@ -272,38 +189,14 @@ class UnsafeURLError(PDSFetchError):
     ``url`` is the URL that was refused: the PDS's own, or one that it redirected to.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        url: str | None = None,
-        rule: str | None = None,
-        pds_url: str | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, pds_url=pds_url, preset=preset, did=did, cid=cid)
-        self.url = url
-        self.rule = rule
+    url: str | None = None
+    rule: str | None = None
 
 
 class CIDMismatchError(PDSFetchError):
     """The bytes are not those that the CID stands for; ``actual_cid`` is the CID that they have."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        actual_cid: str | None = None,
-        pds_url: str | None = None,
-        status: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, pds_url=pds_url, status=status, preset=preset, did=did, cid=cid)
-        self.actual_cid = actual_cid
+    actual_cid: str | None = None
 
 
 class UnsupportedFormatError(ImageProxyError):
@@ -312,17 +205,7 @@ class UnsupportedFormatError(ImageProxyError):
     ``format`` names what they look like, where that is known (``"svg"``, ``"html"``, ``"heic"``, ...).
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        format: str | None = None,  # noqa: A002 - the field's own name for it
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.format = format
+    format: str | None = None
 
 
 class ImageTooLargeError(ImageProxyError):
@@ -331,21 +214,9 @@ class ImageTooLargeError(ImageProxyError):
     ``actual`` is ``None`` where the reading stopped at the limit.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        unit: Literal["bytes", "pixels"] = "bytes",
-        limit: int | None = None,
-        actual: int | None = None,
-        preset: str | None = None,
-        did: str | None = None,
-        cid: str | None = None,
-    ) -> None:
-        super().__init__(message, preset=preset, did=did, cid=cid)
-        self.unit: Literal["bytes", "pixels"] = unit
-        self.limit = limit
-        self.actual = actual
+    unit: Literal["bytes", "pixels"] = "bytes"
+    limit: int | None = None
+    actual: int | None = None
 
 
 class ProcessingError(ImageProxyError):

@@ -1,0 +1,362 @@
+"""Flights: the work of a miss, shared by all who ask for the same.
+
+Two kinds of work hang together: a *flight* makes one image, a *visit* fetches the blob that one or more flights need.
+Callers who ask for an image that is under way join its flight; a flight whose blob is under way joins its visit.
+Threads wait on a flight's future; coroutines can await the same.
+
+A visit runs on a thread of one pool, from the fetch to the end of the last flight that lives on its bytes, so the size
+of that pool bounds the sources in memory. Decoding runs on another pool, one thread for each processor.
+
+Nothing here knows what is fetched or how it is decoded: ``Work`` does.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+import traceback
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Protocol
+
+from .errors import BusyError, DeadlineExceededError, ImageProxyError, ProcessingError, ServiceClosedError
+from .presets import Preset
+from .protocols import CacheKey
+
+__all__ = ["Flight", "Flights", "Visit", "Work"]
+
+
+class Visit:
+    """One fetch of a blob and the flights that wait for it."""
+
+    __slots__ = ("cid", "data", "did", "ended", "fence", "flights", "has_begun", "pds_url")
+
+    def __init__(self, did: str, cid: str, pds_url: str | None) -> None:
+        self.did = did
+        self.cid = cid
+        self.pds_url = pds_url
+        self.fence: Hashable = None
+        """The cache's mark from before the fetch, where it has any; set by the work."""
+        self.data: bytes | None = None
+        self.flights: list[Flight] = []
+        self.has_begun = False
+        self.ended = threading.Event()
+
+    @property
+    def name(self) -> Hashable:
+        return self.did, self.cid, self.pds_url
+
+
+class Flight:
+    """One image being made, and how many callers wait for it."""
+
+    __slots__ = ("future", "is_fenced", "key", "preset", "started_at", "visit", "waiters")
+
+    def __init__(self, key: CacheKey, preset: Preset, visit: Visit) -> None:
+        self.key = key
+        self.preset = preset
+        self.visit = visit
+        self.future: Future[bytes] = Future()
+        self.waiters = 0
+        self.is_fenced = False
+        self.started_at = time.monotonic()
+
+    @property
+    def name(self) -> Hashable:
+        return self.key, self.visit.pds_url
+
+
+class Work(Protocol):
+    """What flights are made of. Each method may be called from several threads at once."""
+
+    def fetch(self, visit: Visit) -> bytes:
+        """Get the blob. Raises ImageProxyError."""
+        ...
+
+    def render(self, flight: Flight, data: bytes) -> bytes:
+        """Make the image, and ask whether it may be shown. Raises ImageProxyError."""
+        ...
+
+    def publish(self, flight: Flight, image: bytes) -> None:
+        """Hand the image to the cache. Called with the lock of the flights held: must be quick, and must not raise."""
+        ...
+
+    def failed(self, flight: Flight, error: ImageProxyError) -> None:
+        """Told once of each flight that failed, before its waiters are."""
+        ...
+
+
+class Flights:
+    """All that is under way in one service. Safe to call from threads. No thread is started before the first flight.
+
+    max_flights: how many images may be under way; one more is a BusyError.
+    timeout_seconds: how long a waiter waits who names no shorter time.
+    """
+
+    def __init__(
+        self, work: Work, *, fetch_workers: int, decode_workers: int, max_flights: int, timeout_seconds: float
+    ) -> None:
+        self._work = work
+        self._fetch_workers = fetch_workers
+        self._decode_workers = decode_workers
+        self._max_flights = max_flights
+        self._timeout_seconds = timeout_seconds
+        self._is_closed = False
+        self.published = 0
+        """How many images were handed to the cache; see ``join``. Reading it takes no lock."""
+        self._reset()
+
+    def _reset(self) -> None:
+        """None under way, with locks and threads of this process."""
+        self._lock = threading.Lock()
+        self._flights: dict[Hashable, Flight] = {}
+        self._visits: dict[Hashable, Visit] = {}
+        self._fetchers = ThreadPoolExecutor(self._fetch_workers, thread_name_prefix="imageproxy-fetch")
+        self._decoders = ThreadPoolExecutor(self._decode_workers, thread_name_prefix="imageproxy-decode")
+
+    reset_after_fork = _reset
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    # Joining, waiting, leaving: on the callers' threads.
+
+    def join(
+        self, wanted: Sequence[tuple[CacheKey, Preset]], pds_url: str | None, *, since: int | None
+    ) -> list[Flight] | None:
+        """Join the flights for some images of one blob, starting those that are not under way. Leave each one again.
+
+        since: what ``published`` was before the caller looked into the cache. When something was published since, and
+            a flight would have to be started, the image may be in the cache now: ``None``, look again. Without this,
+            a caller who looked too early and joins too late would fetch a second time.
+
+        Raises BusyError or ServiceClosedError.
+        """
+        with self._lock:
+            joined = [self._flights.get((key, pds_url)) for key, _ in wanted]
+            missing = joined.count(None)
+            if missing:
+                if self._is_closed:
+                    raise ServiceClosedError("the service is closed")
+                if since is not None and self.published != since:
+                    return None
+                if len(self._flights) + missing > self._max_flights:
+                    raise BusyError(
+                        f"{len(self._flights)} images are under way, of {self._max_flights} at most; ask again later",
+                        retry_after=1.0,
+                    )
+            flights = [
+                self._start(key, preset, pds_url) if flight is None else flight
+                for flight, (key, preset) in zip(joined, wanted, strict=True)
+            ]
+            for flight in flights:
+                flight.waiters += 1
+            return flights
+
+    def _start(self, key: CacheKey, preset: Preset, pds_url: str | None) -> Flight:
+        visit = self._visits.get((key.did, key.cid, pds_url))
+        is_new = visit is None
+        if visit is None:
+            visit = Visit(key.did, key.cid, pds_url)
+        flight = Flight(key, preset, visit)
+        if is_new:
+            _submit(self._fetchers, self._run_visit, visit)
+            self._visits[visit.name] = visit
+        elif visit.data is not None:
+            _submit(self._decoders, self._run_flight, flight)
+        visit.flights.append(flight)
+        self._flights[flight.name] = flight
+        return flight
+
+    def wait(self, flight: Flight, timeout: float | None = None) -> bytes:
+        """Wait for a joined flight; ``timeout`` in seconds bounds this wait alone.
+
+        Raises the flight's error, as an exception of this caller's own, or DeadlineExceededError.
+        """
+        seconds = self._timeout_seconds if timeout is None else min(timeout, self._timeout_seconds)
+        try:
+            error = flight.future.exception(seconds)
+        except FutureTimeoutError:
+            self._give_up(flight)
+            raise DeadlineExceededError(
+                f"no image within {seconds:g} s; it may be there when asked for later",
+                timeout=seconds,
+                preset=flight.preset.name,
+                did=flight.key.did,
+                cid=flight.key.cid,
+            ) from None
+        if error is not None:
+            raise _afresh(error, flight)
+        return flight.future.result()
+
+    def _give_up(self, flight: Flight) -> None:
+        """Let later callers start anew where a flight is overdue: its backend may hang for ever."""
+        with self._lock:
+            if time.monotonic() - flight.started_at >= self._timeout_seconds:
+                flight.is_fenced = True  # it cannot be found any more, and so not be fenced later
+                self._strike(flight)
+                self._strike_visit(flight.visit)
+
+    def leave(self, flight: Flight) -> None:
+        """Wait no more. A flight that nobody waits for is cancelled if its visit has not begun, and otherwise at the
+        next step that it has to take.
+        """
+        with self._lock:
+            flight.waiters -= 1
+            if flight.waiters == 0 and not flight.visit.has_begun:
+                self._drop(flight)
+
+    # The work: on the pools' threads.
+
+    def _run_visit(self, visit: Visit) -> None:
+        with self._lock:
+            if not visit.flights:
+                return
+            visit.has_begun = True
+        try:
+            data = self._work.fetch(visit)
+            self._begin_decoding(visit, data)
+            del data  # the visit holds it now, and lets it go before this thread does
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
+            self._fail_visit(visit, error)
+        visit.ended.wait()
+
+    def _begin_decoding(self, visit: Visit, data: bytes) -> None:
+        with self._lock:
+            visit.data = data
+            for flight in [flight for flight in visit.flights if flight.waiters == 0]:
+                self._drop(flight)
+            for flight in visit.flights:
+                _submit(self._decoders, self._run_flight, flight)
+
+    def _fail_visit(self, visit: Visit, error: BaseException) -> None:
+        with self._lock:
+            flights = list(visit.flights)
+            for flight in flights:
+                self._drop(flight)
+        for flight in flights:
+            self._fail(flight, error)
+
+    def _run_flight(self, flight: Flight) -> None:
+        visit = flight.visit
+        with self._lock:
+            data = visit.data
+            if flight.waiters == 0 or data is None:
+                self._drop(flight)
+                return
+        try:
+            image = self._work.render(flight, data)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
+            with self._lock:
+                self._drop(flight)
+            self._fail(flight, error)
+            return
+        finally:
+            del data
+        with self._lock:
+            if not flight.is_fenced:
+                self._work.publish(flight, image)
+                self.published += 1
+            self._drop(flight)
+        if not flight.future.done():
+            flight.future.set_result(image)
+
+    def _fail(self, flight: Flight, error: BaseException) -> None:
+        if not isinstance(error, ImageProxyError):
+            wrapped = ProcessingError(f"the image could not be made: {error!r}")
+            wrapped.__cause__ = error
+            error = wrapped
+        _forget_frames(error)
+        self._work.failed(flight, error)
+        if not flight.future.done():
+            flight.future.set_exception(error)
+
+    # The tables: with the lock held.
+
+    def _drop(self, flight: Flight) -> None:
+        """The flight is over, one way or another; the last one ends its visit and frees the bytes."""
+        self._strike(flight)
+        visit = flight.visit
+        if flight in visit.flights:
+            visit.flights.remove(flight)
+        if not visit.flights:
+            self._strike_visit(visit)
+            visit.data = None
+            visit.ended.set()
+
+    def _strike(self, flight: Flight) -> None:
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
+
+    def _strike_visit(self, visit: Visit) -> None:
+        if self._visits.get(visit.name) is visit:
+            del self._visits[visit.name]
+
+    # The ends.
+
+    def fence(self, did: str, cid: str | None) -> None:
+        """Nothing of this blob (with ``None``: of this owner) that is under way is published or joined any more.
+
+        Those who wait for it already still get it.
+        """
+        with self._lock:
+            for visit in [visit for visit in self._visits.values() if visit.did == did and cid in (None, visit.cid)]:
+                self._strike_visit(visit)
+            for flight in list(self._flights.values()):
+                if flight.key.did == did and cid in (None, flight.key.cid):
+                    flight.is_fenced = True
+                    self._strike(flight)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Fail what has not begun, wait for the rest. ``False`` when ``timeout`` seconds were not enough."""
+        with self._lock:
+            self._is_closed = True
+            flights = list(self._flights.values())
+            waiting = [flight for flight in flights if not flight.visit.has_begun]
+            running = [flight for flight in flights if flight.visit.has_begun]
+            for flight in waiting:
+                self._drop(flight)
+        for flight in waiting:
+            self._fail(flight, ServiceClosedError("the service was closed before this image was begun"))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        is_over = all(_is_ended(flight.visit, deadline) for flight in running)
+        self._fetchers.shutdown(wait=is_over)
+        self._decoders.shutdown(wait=is_over)
+        return is_over
+
+
+def _is_ended(visit: Visit, deadline: float | None) -> bool:
+    return visit.ended.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+
+def _submit(pool: ThreadPoolExecutor, function: Callable[..., None], argument: object) -> None:
+    try:
+        pool.submit(function, argument)
+    except RuntimeError:  # shut down, or the interpreter is on its way out
+        raise ServiceClosedError("the service is closed") from None
+
+
+def _afresh(error: BaseException, flight: Flight) -> BaseException:
+    """A copy of a flight's error, for one of its waiters: a traceback of one's own, and the evidence filled in."""
+    try:
+        fresh = copy.copy(error)
+    except Exception:  # noqa: BLE001 - an error class of the app's that cannot be copied
+        fresh = ImageProxyError(str(error))
+    fresh.__cause__ = error.__cause__ or error
+    if isinstance(fresh, ImageProxyError):
+        fresh.preset = fresh.preset or flight.preset.name
+        fresh.did = fresh.did or flight.key.did
+        fresh.cid = fresh.cid or flight.key.cid
+    return fresh
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Free what the frames of an error's tracebacks hold: the source's bytes and the decoded pixels among it."""
+    link: BaseException | None = error
+    for _ in range(10):
+        if link is None:
+            return
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,108 @@
+"""Where blobs come from: the resolver and the fetcher together, under one deadline."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from .errors import DIDResolutionError, ImageProxyError, PDSFetchError, PDSNotFoundError, PDSTimeoutError
+from .protocols import Fetcher, Resolver, SupportsInvalidate
+
+__all__ = ["Origin"]
+
+_log = logging.getLogger(__name__)
+
+# What a PDS answers for an account that it no longer has: it may have moved since its DID was last resolved.
+_PERHAPS_MOVED = frozenset({"repo_not_found", "repo_deactivated", "not_found"})
+
+
+class Origin:
+    """Gets a blob from the PDS of its owner. Safe to call from threads if its backends are."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        resolver: Resolver | None,
+        *,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetcher = fetcher
+        self._resolver = resolver
+        self._invalidates = resolver if isinstance(resolver, SupportsInvalidate) else None
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+
+    def forget(self, did: str) -> None:
+        """Resolve this DID afresh the next time. Raises DIDResolutionError when the resolver fails to."""
+        if self._invalidates is not None:
+            try:
+                self._invalidates.invalidate(did)
+            except ImageProxyError:
+                raise
+            except Exception as error:
+                raise DIDResolutionError(f"the resolver could not forget {did}: {error!r}", did=did) from error
+
+    def fetch(self, did: str, cid: str, pds_url: str | None) -> bytes:
+        """The blob, within the deadline. Raises PDSFetchError, DIDResolutionError or ImageTooLargeError.
+
+        pds_url: where to ask; ``None``: where the resolver says. Where it says a server that has no such account (any
+            more), and it can forget, it is asked once more.
+        """
+        deadline = self._clock() + self._timeout_seconds
+        if pds_url is not None:
+            return self._fetch_from(pds_url, did, cid, deadline)
+        resolved = self._resolve(did, deadline)
+        try:
+            return self._fetch_from(resolved, did, cid, deadline)
+        except PDSNotFoundError as error:
+            if error.reason not in _PERHAPS_MOVED or self._invalidates is None:
+                raise
+            moved_to = self._moved_to(did, resolved, deadline)
+            if moved_to is None:
+                raise
+        return self._fetch_from(moved_to, did, cid, deadline)
+
+    def _moved_to(self, did: str, was: str, deadline: float) -> str | None:
+        try:
+            self.forget(did)
+            now = self._resolve(did, deadline)
+        except ImageProxyError as error:
+            _log.debug("could not ask whether the account moved: %r", error, extra={"did": did})
+            return None
+        return None if now == was else now
+
+    def _resolve(self, did: str, deadline: float) -> str:
+        if self._resolver is None:
+            raise DIDResolutionError(
+                "no PDS is known for this account: pass pds_url, or make the service with a resolver", did=did
+            )
+        try:
+            url = self._resolver.resolve(did, timeout=self._left(deadline, did, None))
+        except ImageProxyError:
+            raise
+        except Exception as error:
+            raise DIDResolutionError(f"the resolver failed: {error!r}", did=did) from error
+        if not isinstance(url, str) or not url:
+            raise DIDResolutionError(f"the resolver gave {url!r} for a URL", did=did)
+        return url
+
+    def _fetch_from(self, pds_url: str, did: str, cid: str, deadline: float) -> bytes:
+        try:
+            data = self._fetcher.fetch(pds_url, did, cid, timeout=self._left(deadline, did, pds_url))
+        except ImageProxyError:
+            raise
+        except Exception as error:
+            raise PDSFetchError(f"the fetcher failed: {error!r}", pds_url=pds_url, did=did, cid=cid) from error
+        if not isinstance(data, bytes):
+            raise PDSFetchError(f"the fetcher gave {type(data).__name__} for bytes", pds_url=pds_url, did=did, cid=cid)
+        return data
+
+    def _left(self, deadline: float, did: str, pds_url: str | None) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise PDSTimeoutError(
+                f"no blob within {self._timeout_seconds:g} s", timeout=self._timeout_seconds, did=did, pds_url=pds_url
+            )
+        return left

@@ -1,0 +1,56 @@
+"""Counting what happens in a service, and telling its observers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+from .events import Event, EventName
+from .protocols import Observer
+
+__all__ = ["Teller"]
+
+_log = logging.getLogger(__name__)
+
+
+class Teller:
+    """Counts each kind of event; builds the event itself only if somebody observes. Safe to call from threads."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+        self._faulty: set[int] = set()
+        self.counts: Counter[EventName] = Counter()
+        self._lock = threading.Lock()
+
+    def reset_after_fork(self) -> None:
+        """A lock of this process, and counts from zero."""
+        self._lock = threading.Lock()
+        self.counts = Counter()
+
+    def tell(
+        self,
+        name: EventName,
+        did: str,
+        cid: str | None = None,
+        preset: str | None = None,
+        *,
+        seconds: float | None = None,
+        size_bytes: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Count it, and tell every observer."""
+        with self._lock:
+            self.counts[name] += 1
+        if self._observers:
+            event = Event(
+                name=name, did=did, cid=cid, preset=preset, seconds=seconds, size_bytes=size_bytes, error=error
+            )
+            for observer in self._observers:
+                try:
+                    observer.on_event(event)
+                except Exception:  # noqa: BLE001 - an observer must not hurt what it observes
+                    if id(observer) not in self._faulty:
+                        self._faulty.add(id(observer))
+                        _log.exception("an observer failed; its further failures are not logged")

@@ -1,0 +1,103 @@
+"""Making many images ahead of the first request for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from ._flights import Flight, Flights
+from .errors import BusyError, ImageProxyError
+from .presets import Preset
+from .protocols import CacheKey
+from .results import WarmFailure, WarmReport
+
+__all__ = ["Warming"]
+
+_MAX_UNDER_WAY = 32  # enough to keep every worker busy, few enough to leave room for requests
+
+
+class Warming:
+    """One call of ``Service.warm``, on the thread of its caller.
+
+    admit: checks a request and asks the policy. is_cached: looks into the cache.
+    """
+
+    def __init__(
+        self,
+        flights: Flights,
+        *,
+        admit: Callable[[Preset, str, str], CacheKey],
+        is_cached: Callable[[CacheKey, Preset], bool],
+        on_progress: Callable[[WarmReport], None] | None,
+    ) -> None:
+        self._flights = flights
+        self._admit = admit
+        self._is_cached = is_cached
+        self._on_progress = on_progress
+        self._under_way: deque[Flight] = deque()
+        self._report = WarmReport()
+
+    def run(self, items: Iterable[tuple[str, str]], presets: Sequence[Preset]) -> WarmReport:
+        """Make all presets of all items, a bounded number at once."""
+        try:
+            for did, cid in items:
+                while len(self._under_way) >= _MAX_UNDER_WAY:
+                    self._land_first()
+                self._begin(did, cid, presets)
+            while self._under_way:
+                self._land_first()
+        finally:
+            for flight in self._under_way:
+                self._flights.leave(flight)
+        return self._report
+
+    def _begin(self, did: str, cid: str, presets: Sequence[Preset]) -> None:
+        """Start one blob's images together, so that they share its fetch."""
+        wanted: list[tuple[CacheKey, Preset]] = []
+        for preset in presets:
+            try:
+                wanted.append((self._admit(preset, did, cid), preset))
+            except ImageProxyError as error:
+                self._note_failure(preset, did, cid, error)
+        while wanted:
+            since = self._flights.published
+            wanted = [(key, preset) for key, preset in wanted if not self._note_if_cached(key, preset)]
+            try:
+                flights = self._flights.join(wanted, None, since=since)
+            except BusyError as error:
+                if self._under_way:
+                    self._land_first()
+                    continue
+                for key, preset in wanted:
+                    self._note_failure(preset, key.did, key.cid, error)
+                return
+            if flights is not None:
+                self._under_way.extend(flights)
+                return
+
+    def _land_first(self) -> None:
+        flight = self._under_way[0]
+        try:
+            self._flights.wait(flight)
+        except ImageProxyError as error:
+            self._note_failure(flight.preset, flight.key.did, flight.key.cid, error)
+        else:
+            self._note(made=1)
+        finally:
+            self._flights.leave(self._under_way.popleft())
+
+    def _note_if_cached(self, key: CacheKey, preset: Preset) -> bool:
+        if not self._is_cached(key, preset):
+            return False
+        self._note(cached=1)
+        return True
+
+    def _note_failure(self, preset: Preset, did: str, cid: str, error: ImageProxyError) -> None:
+        self._note(failure=WarmFailure(preset.name, did, cid, error))
+
+    def _note(self, *, made: int = 0, cached: int = 0, failure: WarmFailure | None = None) -> None:
+        before = self._report
+        failures = before.failures if failure is None else (*before.failures, failure)
+        self._report = WarmReport(before.made + made, before.cached + cached, failures)
+        if self._on_progress is not None:
+            self._on_progress(self._report)

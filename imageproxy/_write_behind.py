@@ -1,0 +1,226 @@
+"""The write queue: finished images on their way to the cache, which no caller waits for.
+
+A queued image is readable, so that nobody notices that it is not stored yet. The queue is bounded in bytes and in age;
+what does not fit is dropped, since a cache can do without any one image. A purge fences it: what waits is dropped, what
+is being written is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from .protocols import Cache, CacheKey, SupportsFences
+
+__all__ = ["Write", "WriteBehind", "WriteOutcome", "cache_write_error_count"]
+
+_log = logging.getLogger(__name__)
+
+WriteOutcome = Literal["cache_written", "cache_write_failed", "cache_write_dropped"]
+
+_WORKERS = 2  # a second one, so that one slow write does not hold up the rest
+
+
+class _ProcessErrors:
+    """How many writes failed in this process, over all services."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self) -> None:
+        with self._lock:
+            self.count += 1
+
+
+_errors = _ProcessErrors()
+
+
+def cache_write_error_count() -> int:
+    """How many cache writes have failed in this process, over all services. Safe to call from threads.
+
+    A failed write never reaches a caller, so watch this number: it rises when the disk is full or the cache is away.
+    """
+    return _errors.count
+
+
+class Write:
+    """One image on its way to the cache. ``fence`` is the mark of a cache that supports fences, else ``None``."""
+
+    __slots__ = ("data", "fence", "is_done", "is_dropped", "key", "preset", "queued_at")
+
+    def __init__(self, key: CacheKey, data: bytes, preset: str, fence: Hashable) -> None:
+        self.key = key
+        self.data = data
+        self.preset = preset
+        self.fence = fence
+        self.queued_at = 0.0
+        self.is_dropped = False
+        self.is_done = False
+
+
+class WriteBehind:
+    """The queue and the threads that empty it, which are started with the first write.
+
+    report: told the outcome of each write, on the thread where it happened.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        max_bytes: int,
+        max_age_seconds: float,
+        report: Callable[[Write, WriteOutcome, BaseException | None], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache = cache
+        self._fenced = cache if isinstance(cache, SupportsFences) else None
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._report = report
+        self._clock = clock
+        self._reset()
+
+    def _reset(self) -> None:
+        """Empty, with locks and threads of this process: what the parent of a fork had queued, the parent writes."""
+        self._pending: dict[CacheKey, Write] = {}  # what readers see: the waiting and those being written
+        self._waiting: deque[Write] = deque()
+        self._busy: set[Write] = set()  # being written, or dropped and about to be reported
+        self._bytes = 0
+        self._changed = threading.Condition(threading.Lock())
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="imageproxy-write")
+
+    reset_after_fork = _reset
+
+    def get(self, key: CacheKey) -> bytes | None:
+        """The image, if it is queued or being written. Takes no lock."""
+        write = self._pending.get(key)
+        return None if write is None else write.data
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many images are queued or being written, and their bytes."""
+        with self._changed:
+            return len(self._pending), self._bytes
+
+    def put(self, write: Write) -> None:
+        """Queue a write, or drop it where it does not fit. Returns at once; ``report`` is called on another thread."""
+        with self._changed:
+            write.queued_at = self._clock()
+            while self._waiting and self._is_too_old(self._waiting[0]):
+                self._drop(self._waiting.popleft())
+            self._bytes += len(write.data)
+            self._pending[write.key] = write
+            if self._bytes > self._max_bytes or not self._submit(self._write_next):
+                self._drop(write)
+            else:
+                self._waiting.append(write)
+
+    def _submit(self, task: Callable[..., None], *args: object) -> bool:
+        try:
+            self._pool.submit(task, *args)
+        except RuntimeError:  # closed, or the interpreter is on its way out
+            return False
+        return True
+
+    def _is_too_old(self, write: Write) -> bool:
+        return self._clock() - write.queued_at > self._max_age_seconds
+
+    # With the lock held:
+
+    def _drop(self, write: Write) -> None:
+        write.is_dropped = True
+        self._hide(write)
+        self._busy.add(write)
+        if not self._submit(self._tell_dropped, write):
+            self._end(write)
+
+    def _hide(self, write: Write) -> None:
+        self._bytes -= len(write.data)
+        if self._pending.get(write.key) is write:
+            del self._pending[write.key]
+
+    def _end(self, write: Write) -> None:
+        write.is_done = True
+        self._busy.discard(write)
+        self._changed.notify_all()
+
+    # On the threads of the pool:
+
+    def _tell_dropped(self, write: Write) -> None:
+        _log.info("not cached: the write queue is full or slow, or a purge came first", extra=_extra(write))
+        self._report(write, "cache_write_dropped", None)
+        with self._changed:
+            self._end(write)
+
+    def _write_next(self) -> None:
+        with self._changed:
+            if not self._waiting:  # dropped since: each write has a task, not each task a write
+                return
+            write = self._waiting.popleft()
+            if self._is_too_old(write):
+                self._drop(write)
+                return
+            self._busy.add(write)
+        is_stored, error = True, None
+        try:
+            if self._fenced is None:
+                self._cache.set(write.key, write.data)
+            else:
+                is_stored = self._fenced.set_fenced(write.key, write.data, write.fence)
+        except Exception as raised:  # noqa: BLE001 - a cache may raise what it likes
+            error = raised
+        with self._changed:
+            if not is_stored:  # a purge by another process came first
+                self._drop(write)
+                return
+            self._hide(write)
+        if error is not None:
+            _errors.add()
+            _log.warning("an image could not be cached: %r", error, extra=_extra(write))
+        self._report(write, "cache_written" if error is None else "cache_write_failed", error)
+        with self._changed:
+            self._end(write)
+
+    def fence(self, did: str, cid: str | None, *, timeout: float) -> tuple[int, bool]:
+        """Drop what waits of a blob (or, with ``None``, of an owner) and wait for what is being written of it.
+
+        Returns how many were dropped, and whether the others were written within ``timeout`` seconds.
+        """
+
+        def is_meant(write: Write) -> bool:
+            return write.key.did == did and (cid is None or write.key.cid == cid)
+
+        with self._changed:
+            dropped = [write for write in self._waiting if is_meant(write)]
+            being_written = [write for write in self._busy if is_meant(write) and not write.is_dropped]
+            for write in dropped:
+                self._waiting.remove(write)
+                self._drop(write)
+            is_over = self._changed.wait_for(lambda: all(write.is_done for write in being_written), timeout)
+        return len(dropped), is_over
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that is queued now is written or dropped; ``False``: not within ``timeout`` seconds."""
+        with self._changed:
+            queued = [*self._waiting, *self._busy]
+            return self._changed.wait_for(lambda: all(write.is_done for write in queued), timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush, then drop what is left and let the threads go. Nothing is queued any more."""
+        is_over = self.flush(timeout)
+        with self._changed:
+            while self._waiting:
+                self._drop(self._waiting.popleft())
+        self._pool.shutdown(wait=is_over)
+        return is_over
+
+
+def _extra(write: Write) -> dict[str, str]:
+    return {"preset": write.preset, "did": write.key.did, "cid": write.key.cid}

@@ -1,0 +1,395 @@
+"""The pipeline: from a preset, a DID and a CID to an image, over whatever backends it is given."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Literal, NamedTuple
+
+from typing_extensions import Self
+
+from . import _fork
+from ._flights import Flights
+from ._gate import Gate
+from ._miss import Miss
+from ._origin import Origin
+from ._telling import Teller
+from ._warm import Warming
+from ._write_behind import Write, WriteBehind, WriteOutcome
+from .config import Config
+from .errors import (
+    ConfigError,
+    ImageProxyError,
+    InvalidPresetError,
+    InvalidRequestError,
+    NilDependencyError,
+    ServiceClosedError,
+)
+from .events import Stats
+from .identifiers import canonical_cid, canonical_did
+from .presets import DEFAULT, ImageFormat, Preset, PresetRegistry
+from .protocols import (
+    BlobPolicy,
+    Cache,
+    CacheKey,
+    Fetcher,
+    Observer,
+    Processor,
+    Resolver,
+    SupportsVersion,
+)
+from .results import Image, PurgeReport, WarmReport
+from .urls import ImageURLs
+
+__all__ = ["Service"]
+
+_log = logging.getLogger(__name__)
+
+_PURGE_WAIT_SECONDS = 30.0
+"""How long a purge waits for writes that are under way, before it reports that the cache may still hold them."""
+
+_VERSION = re.compile(r"[a-zA-Z0-9._-]{1,64}")
+
+Source = Literal["cache", "fetch"]
+
+
+class _Plan(NamedTuple):
+    """A preset, and what follows from it for every request: worked out once."""
+
+    preset: Preset
+    key: str
+    content_type: str
+
+
+class Service:
+    """Answers ``(preset, DID, CID)`` with an image. Safe to call from threads; works in the children of a fork.
+
+    cache, processor, fetcher: the backends, see ``imageproxy.protocols``. None of them is closed with the service.
+    config: options; the defaults of ``Config`` where it is ``None``.
+    presets: the registry that names are looked up in; DEFAULT where it is ``None``.
+    resolver: finds the PDS of an account; without one, every request needs its ``pds_url``.
+    policy: asked before anything is shown; without one, all is.
+    observers: told of each event, see ``imageproxy.events``.
+
+    No thread is started before the first miss. Close it when done (it is a context manager), so that what waits to be
+    written to the cache is written.
+
+    Raises NilDependencyError naming the backend that is missing.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        processor: Processor,
+        fetcher: Fetcher,
+        config: Config | None = None,
+        *,
+        presets: PresetRegistry | None = None,
+        resolver: Resolver | None = None,
+        policy: BlobPolicy | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        for name, backend in (("cache", cache), ("processor", processor), ("fetcher", fetcher)):
+            if backend is None:
+                raise NilDependencyError(
+                    f"a Service needs a {name}; create_service() picks the default one", dependency=name
+                )
+        config = Config() if config is None else config
+        self._cache = cache
+        self._presets = DEFAULT if presets is None else presets
+        self._engine = _engine(processor)
+        self._plans: dict[str | Preset, _Plan] = {preset.name: self._plan(preset) for preset in self._presets}
+        self._urls = ImageURLs(
+            base_url=config.base_url,
+            cdn_url=config.cdn_url,
+            presets=self._presets,
+            signing_key=config.url_signing_key,
+            enabled=config.enabled,
+        )
+        self._teller = Teller(observers)
+        self._gate = Gate(policy)
+        self._origin = Origin(fetcher, resolver, timeout_seconds=config.fetch_timeout_seconds)
+        self._writes = WriteBehind(
+            cache,
+            max_bytes=config.write_queue_max_bytes,
+            max_age_seconds=config.write_queue_max_age_seconds,
+            report=self._tell_write,
+        )
+        self._flights = Flights(
+            Miss(cache, processor, self._origin, self._gate, self._writes, self._teller),
+            fetch_workers=config.fetch_workers,
+            decode_workers=config.decode_workers or _processor_count(),
+            max_flights=config.max_flights,
+            timeout_seconds=config.flight_timeout_seconds,
+        )
+        self._is_closed = False
+        _fork.reset_after_fork(self)
+
+    def _reset_after_fork(self) -> None:
+        self._teller.reset_after_fork()
+        self._writes.reset_after_fork()
+        self._flights.reset_after_fork()
+
+    # Images
+
+    def get_image(
+        self, preset: str | Preset, did: str, cid: str, pds_url: str | None = None, *, timeout: float | None = None
+    ) -> bytes:
+        """The image's bytes, from the cache or made now.
+
+        preset: the name of one of the service's presets, or a preset.
+        pds_url: the base URL of the account's PDS, where the app knows it; ``None`` or ``""``: the resolver finds it.
+        timeout: how many seconds to wait at most; ``None``: as long as the service's own deadlines allow. It bounds
+            this call alone: the work goes on for others who wait, and a hit is answered whatever it is.
+
+        Raises InvalidRequestError or a child of it for what is wrong with the request, BlobBlockedError or PolicyError
+        for what may not be shown, and for a miss: BusyError, DeadlineExceededError, DIDResolutionError, PDSFetchError,
+        UnsupportedFormatError, ImageTooLargeError, ProcessingError, or children of these. ServiceClosedError after
+        ``close()``.
+        """
+        return self._ask(preset, did, cid, pds_url, timeout)[1]
+
+    def get(
+        self, preset: str | Preset, did: str, cid: str, pds_url: str | None = None, *, timeout: float | None = None
+    ) -> Image:
+        """Like ``get_image``, with what an HTTP answer needs: content type, entity tag, and where it came from."""
+        return _image(*self._ask(preset, did, cid, pds_url, timeout))
+
+    def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
+        """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
+        plan, key = self._admit(preset, did, cid)
+        data = self._look_up(key, plan.preset.name)
+        return None if data is None else _image(key, data, "cache")
+
+    def _ask(
+        self, preset: str | Preset, did: str, cid: str, pds_url: str | None, timeout: float | None
+    ) -> tuple[CacheKey, bytes, Source]:
+        plan, key = self._admit(preset, did, cid)
+        if timeout is not None or pds_url is not None:
+            _check_call(timeout, pds_url)
+        since = self._flights.published
+        data = self._look_up(key, plan.preset.name)
+        if data is not None:
+            return key, data, "cache"
+        self._teller.tell("miss", key.did, key.cid, plan.preset.name)
+        while (flights := self._flights.join([(key, plan.preset)], pds_url or None, since=since)) is None:
+            since = self._flights.published
+            data = self._look_up(key, plan.preset.name)
+            if data is not None:
+                return key, data, "cache"
+        try:
+            return key, self._flights.wait(flights[0], timeout), "fetch"
+        finally:
+            self._flights.leave(flights[0])
+
+    def _admit(self, preset: str | Preset, did: str, cid: str) -> tuple[_Plan, CacheKey]:
+        """Steps 1 and 2: is the request right, and may the blob be shown?"""
+        self._check_open()
+        try:
+            plan = self._plans[preset]
+        except (KeyError, TypeError):
+            plan = self._plan(self._preset(preset))
+        key = CacheKey(plan.key, canonical_did(did), canonical_cid(cid), plan.content_type)
+        if not self._gate.is_open:
+            self._check_policy(key, plan.preset.name)
+        return plan, key
+
+    def _preset(self, preset: str | Preset) -> Preset:
+        if isinstance(preset, Preset):
+            return preset
+        if not isinstance(preset, str):
+            raise InvalidPresetError(f"a preset is a name or a Preset, not {type(preset).__name__}")
+        return self._presets.get(preset)
+
+    def _plan(self, preset: Preset) -> _Plan:
+        return _Plan(preset, preset.key + self._engine, preset.content_type)
+
+    def _check_policy(self, key: CacheKey, preset: str) -> None:
+        try:
+            self._gate.check(key.did, key.cid, preset)
+        except ImageProxyError as error:
+            self._teller.tell("blocked", key.did, key.cid, preset, error=error)
+            raise
+
+    def _look_up(self, key: CacheKey, preset: str) -> bytes | None:
+        """Step 3. The queue comes first: what has left it is in the cache."""
+        data = self._writes.get(key)
+        if data is None:
+            try:
+                data = _checked(self._cache.get(key))
+            except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
+                where = {"preset": preset, "did": key.did, "cid": key.cid}
+                _log.warning("the cache could not be read, going on as for a miss: %r", error, extra=where)
+                self._teller.tell("cache_read_failed", key.did, key.cid, preset, error=error)
+                return None
+        if data is not None:
+            self._teller.tell("hit", key.did, key.cid, preset, size_bytes=len(data))
+        return data
+
+    # Many images
+
+    def warm(
+        self,
+        items: Iterable[tuple[str, str]],
+        *,
+        presets: Iterable[str | Preset] | None = None,
+        on_progress: Callable[[WarmReport], None] | None = None,
+    ) -> WarmReport:
+        """Make images ahead of the first request for them. Each blob is fetched once, whatever the presets.
+
+        items: pairs ``(did, cid)``; may be a generator, which is read as the work goes on.
+        presets: which presets of each; ``None``: all of the service's.
+        on_progress: called on this thread with the report so far, after each image.
+
+        Errors of single images are collected in the report. Raises InvalidPresetError for a preset that is wrong, and
+        what ``items`` or ``on_progress`` raise.
+        """
+        warming = Warming(
+            self._flights,
+            admit=lambda preset, did, cid: self._admit(preset, did, cid)[1],
+            is_cached=lambda key, preset: self._look_up(key, preset.name) is not None,
+            on_progress=on_progress,
+        )
+        return warming.run(items, [self._preset(preset) for preset in (self._presets if presets is None else presets)])
+
+    def purge(self, did: str, cid: str | None = None) -> PurgeReport:
+        """Erase one blob in every variant, or with ``cid=None`` everything of an owner.
+
+        After this returns, no later call on this service receives bytes that were fetched before it, whatever was
+        queued or in flight. Callers who wait already still get theirs. Purging erases and does not forbid: the next
+        request fetches the blob again, unless a policy blocks it.
+
+        Raises InvalidDIDError, InvalidCIDError or ServiceClosedError. A cache that fails is named in the report.
+        """
+        self._check_open()
+        did, cid = canonical_did(did), None if cid is None else canonical_cid(cid)
+        self._flights.fence(did, cid)
+        removed, is_quiet = self._writes.fence(did, cid, timeout=_PURGE_WAIT_SECONDS)
+        failed: tuple[str, ...] = ()
+        try:
+            removed += self._cache.purge(did, cid)
+        except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
+            _log.warning("the cache could not be purged: %r", error, extra={"did": did, "cid": cid})
+            is_quiet = False
+        if not is_quiet:
+            failed = (type(self._cache).__name__,)
+        self._teller.tell("purged", did, cid)
+        return PurgeReport(removed, failed)
+
+    def forget_identity(self, did: str) -> None:
+        """Resolve this DID afresh the next time: the account moved, or the event stream says ``#identity``.
+
+        Raises InvalidDIDError, or DIDResolutionError when the resolver fails to forget.
+        """
+        self._origin.forget(canonical_did(did))
+
+    # What is around the images
+
+    def url_for(
+        self,
+        preset: str | Preset,
+        did: str,
+        cid: str,
+        *,
+        format: ImageFormat | None = None,  # noqa: A002 - the field's own name
+    ) -> str:
+        """The URL of an image, by the service's presets and config; see ``ImageURLs.url_for``."""
+        return self._urls.url_for(preset, did, cid, format=format)
+
+    def stats(self) -> Stats:
+        """The counters now. They begin at zero in the child of a fork."""
+        counts = self._teller.counts
+        queued_writes, queued_bytes = self._writes.queued
+        return Stats(
+            hits=counts["hit"],
+            misses=counts["miss"],
+            fetches=counts["fetched"],
+            processed=counts["processed"],
+            failures=counts["failed"],
+            blocked=counts["blocked"],
+            cache_read_errors=counts["cache_read_failed"],
+            cache_writes=counts["cache_written"],
+            cache_write_errors=counts["cache_write_failed"],
+            cache_writes_dropped=counts["cache_write_dropped"],
+            flights=len(self._flights),
+            queued_writes=queued_writes,
+            queued_write_bytes=queued_bytes,
+        )
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until every image that was answered so far is written to the cache, or dropped.
+
+        ``False`` when ``timeout`` seconds were not enough.
+        """
+        return self._writes.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Refuse new calls, fail what has not begun, finish what has, and write what is queued.
+
+        ``False`` when ``timeout`` seconds were not enough for that; what was left is dropped. Calling it again waits
+        again and does no harm. Backends are not closed: they belong to whoever made them.
+        """
+        self._is_closed = True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        is_landed = self._flights.close(timeout)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._writes.close(left) and is_landed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ServiceClosedError("the service is closed")
+
+    def _tell_write(self, write: Write, outcome: WriteOutcome, error: BaseException | None) -> None:
+        _, did, cid, _ = write.key
+        self._teller.tell(outcome, did, cid, write.preset, size_bytes=len(write.data), error=error)
+
+
+def _engine(processor: Processor) -> str:
+    """What the processor's version adds to every key."""
+    if not isinstance(processor, SupportsVersion):
+        return ""
+    version = processor.version
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise ConfigError(
+            f"the processor's version is {version!r}; it must be 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'",
+            option="version",
+            value=version,
+        )
+    return f"+{version}"
+
+
+def _checked(data: bytes | None) -> bytes | None:
+    if data is None or (isinstance(data, bytes) and data):
+        return data
+    raise TypeError(f"the cache gave {data!r:.40} for an image")
+
+
+def _image(key: CacheKey, data: bytes, source: Source) -> Image:
+    return Image(data, key.content_type, f'"{key.preset}-{key.cid}"', source)
+
+
+def _check_call(timeout: float | None, pds_url: str | None) -> None:
+    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 <= timeout < math.inf):
+        raise InvalidRequestError(f"timeout is {timeout!r}; it must be a number of seconds, 0 or more, or None")
+    if pds_url is not None and not isinstance(pds_url, str):
+        raise InvalidRequestError(f"pds_url is a {type(pds_url).__name__}; it must be a str, or None")
+
+
+def _processor_count() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        return os.cpu_count() or 1
