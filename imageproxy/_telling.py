@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterable
+from typing import get_args
 
 from .events import Event, EventName
 from .protocols import Observer
@@ -21,13 +21,12 @@ class Teller:
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
         self._faulty: set[int] = set()
-        self.counts: Counter[EventName] = Counter()
-        self._lock = threading.Lock()
+        self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """A lock of this process, and counts from zero."""
         self._lock = threading.Lock()
-        self.counts = Counter()
+        self.counts: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
 
     def tell(
         self,

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import TracebackType
 from typing import Literal, NamedTuple
 
@@ -53,17 +54,19 @@ _log = logging.getLogger(__name__)
 _PURGE_WAIT_SECONDS = 30.0
 """How long a purge waits for writes that are under way, before it reports that the cache may still hold them."""
 
+_REMEMBERED_REQUESTS = 4096
+"""How many different requests are remembered, so that the next of the same need not be checked again."""
+
 _VERSION = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 
 Source = Literal["cache", "fetch"]
 
 
-class _Plan(NamedTuple):
-    """A preset, and what follows from it for every request: worked out once."""
+class _Request(NamedTuple):
+    """What is asked for, checked and in its canonical form."""
 
     preset: Preset
-    key: str
-    content_type: str
+    key: CacheKey
 
 
 class Service:
@@ -103,7 +106,7 @@ class Service:
         self._cache = cache
         self._presets = DEFAULT if presets is None else presets
         self._engine = _engine(processor)
-        self._plans: dict[str | Preset, _Plan] = {preset.name: self._plan(preset) for preset in self._presets}
+        self._request = lru_cache(maxsize=_REMEMBERED_REQUESTS)(self._check_request)
         self._urls = ImageURLs(
             base_url=config.base_url,
             cdn_url=config.cdn_url,
@@ -162,24 +165,24 @@ class Service:
 
     def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
         """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
-        plan, key = self._admit(preset, did, cid)
-        data = self._look_up(key, plan.preset.name)
+        wanted, key = self._admit(preset, did, cid)
+        data = self._look_up(key, wanted.name)
         return None if data is None else _image(key, data, "cache")
 
     def _ask(
         self, preset: str | Preset, did: str, cid: str, pds_url: str | None, timeout: float | None
     ) -> tuple[CacheKey, bytes, Source]:
-        plan, key = self._admit(preset, did, cid)
+        wanted, key = self._admit(preset, did, cid)
         if timeout is not None or pds_url is not None:
             _check_call(timeout, pds_url)
         since = self._flights.published
-        data = self._look_up(key, plan.preset.name)
+        data = self._look_up(key, wanted.name)
         if data is not None:
             return key, data, "cache"
-        self._teller.tell("miss", key.did, key.cid, plan.preset.name)
-        while (flights := self._flights.join([(key, plan.preset)], pds_url or None, since=since)) is None:
+        self._teller.tell("miss", key.did, key.cid, wanted.name)
+        while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
             since = self._flights.published
-            data = self._look_up(key, plan.preset.name)
+            data = self._look_up(key, wanted.name)
             if data is not None:
                 return key, data, "cache"
         try:
@@ -187,17 +190,22 @@ class Service:
         finally:
             self._flights.leave(flights[0])
 
-    def _admit(self, preset: str | Preset, did: str, cid: str) -> tuple[_Plan, CacheKey]:
+    def _admit(self, preset: str | Preset, did: str, cid: str) -> _Request:
         """Steps 1 and 2: is the request right, and may the blob be shown?"""
-        self._check_open()
+        if self._is_closed:
+            raise ServiceClosedError("the service is closed")
         try:
-            plan = self._plans[preset]
-        except (KeyError, TypeError):
-            plan = self._plan(self._preset(preset))
-        key = CacheKey(plan.key, canonical_did(did), canonical_cid(cid), plan.content_type)
+            request = self._request(preset, did, cid)
+        except TypeError:  # something that is not hashable, and so cannot be remembered
+            request = self._check_request(preset, did, cid)
         if not self._gate.is_open:
-            self._check_policy(key, plan.preset.name)
-        return plan, key
+            self._check_policy(request.key, request.preset.name)
+        return request
+
+    def _check_request(self, preset: str | Preset, did: str, cid: str) -> _Request:
+        wanted = self._preset(preset)
+        key = CacheKey(wanted.key + self._engine, canonical_did(did), canonical_cid(cid), wanted.content_type)
+        return _Request(wanted, key)
 
     def _preset(self, preset: str | Preset) -> Preset:
         if isinstance(preset, Preset):
@@ -205,9 +213,6 @@ class Service:
         if not isinstance(preset, str):
             raise InvalidPresetError(f"a preset is a name or a Preset, not {type(preset).__name__}")
         return self._presets.get(preset)
-
-    def _plan(self, preset: Preset) -> _Plan:
-        return _Plan(preset, preset.key + self._engine, preset.content_type)
 
     def _check_policy(self, key: CacheKey, preset: str) -> None:
         try:
@@ -266,7 +271,8 @@ class Service:
 
         Raises InvalidDIDError, InvalidCIDError or ServiceClosedError. A cache that fails is named in the report.
         """
-        self._check_open()
+        if self._is_closed:
+            raise ServiceClosedError("the service is closed")
         did, cid = canonical_did(did), None if cid is None else canonical_cid(cid)
         self._flights.fence(did, cid)
         removed, is_quiet = self._writes.fence(did, cid, timeout=_PURGE_WAIT_SECONDS)
@@ -347,10 +353,6 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise ServiceClosedError("the service is closed")
 
     def _tell_write(self, write: Write, outcome: WriteOutcome, error: BaseException | None) -> None:
         _, did, cid, _ = write.key

@@ -1,0 +1,57 @@
+# Two commands matter: `make demo` and `make test`. Each sets up all that it needs in a virtual environment of its own.
+
+PYTHON ?= python3
+VENV ?= .venv
+PHOTOS ?=
+BIN := $(VENV)/bin
+SOURCES := $(shell find imageproxy -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
+
+.PHONY: demo test check lint types pytest pds bench format clean
+
+# Photos through the whole pipeline over real HTTP, and a page to look at. PHOTOS=folder takes your own.
+demo: $(VENV)/.installed
+	@$(BIN)/imageproxy demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+# Everything that has to hold, on the installed wheel, a real PDS included.
+test: lint types pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# With ARGS: some tests alone, without the demand on coverage.
+pytest: $(VENV)/.dev pds
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov)
+
+# The reference PDS and PLC directory, installed once into the user's cache folder.
+pds: $(VENV)/.dev
+	@$(BIN)/python tests/pds/install.py
+
+bench: $(VENV)/.dev
+	@for script in benchmarks/*.py; do echo "# $$script"; $(BIN)/python $$script || exit 1; done
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist demo htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'imageproxy needs Python 3.10 or newer; name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'the venv module is missing; on Debian: apt-get install python3-venv'; exit 1; }
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(SOURCES)
+	@$(BIN)/python -m pip install --quiet .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created $(SOURCES)
+	@$(BIN)/python -m pip install --quiet '.[all]' --group dev --group pds
+	@touch $@ $(VENV)/.installed
