@@ -1,1 +1,7 @@
-"""TODO"""
+"""Caches: where finished images are kept. The default is ``DiskCache``; the seam is ``imageproxy.protocols.Cache``."""
+
+from __future__ import annotations
+
+from .disk import DiskCache
+
+__all__ = ["DiskCache"]

@@ -1,0 +1,95 @@
+"""What a hit costs, next to a bare open, fstat, read and close of the same file.
+
+    python benchmarks/hit.py [folder]
+
+The folder should be on the file system that matters; without one, a temporary folder is used. All of them are measured
+in turns within one run, and told as ratios of medians: single figures do not hold on shared machines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from imageproxy.caches import DiskCache
+from imageproxy.caches._entry import locate
+from imageproxy.protocols import CacheKey
+
+SIZE = 70_000
+ROUNDS = 200
+CALLS = 200
+
+Reader = Callable[[], object]
+
+
+PRESET = "avatar-0f1e2d3c4b5a.pillow1"
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+
+
+def key() -> CacheKey:
+    """A key as the service makes one: new for each request, of texts that are there already."""
+    return CacheKey(PRESET, DID, CID, "image/jpeg")
+
+
+def bare_read(path: str) -> Reader:
+    def read() -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+
+    return read
+
+
+def readers(root: Path) -> dict[str, Reader]:
+    """The ways to read the same entry, the bare one first."""
+    hot = DiskCache(root)
+    hot.set(key(), os.urandom(SIZE))
+    (path,) = (str(path) for path in root.glob("v1/*/*"))
+    rare = DiskCache(root)
+
+    def first_hit() -> bytes | None:
+        rare._seen.clear()
+        locate.cache_clear()
+        return rare.get(key())
+
+    checking = DiskCache(root, checksums=True)
+    return {
+        "open, fstat, read, close": bare_read(path),
+        "DiskCache.get": lambda: hot.get(key()),
+        "DiskCache.get, a key's first": first_hit,
+        "DiskCache.get, checksums": lambda: checking.get(key()),
+        # Service.get_image comes here.
+    }
+
+
+def measure(what: dict[str, Reader]) -> dict[str, list[float]]:
+    """Seconds for one call of each, one figure for each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in what}
+    for _ in range(ROUNDS):
+        for name, read in what.items():
+            began = time.perf_counter()
+            for _ in itertools.repeat(None, CALLS):
+                read()
+            seconds[name].append((time.perf_counter() - began) / CALLS)
+    return seconds
+
+
+def main(folder: str | None) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as root:
+        seconds = {name: statistics.median(all_) for name, all_ in measure(readers(Path(root))).items()}
+    bare = next(iter(seconds.values()))
+    for name, median in seconds.items():
+        print(f"{name:28} {median * 1e6:8.2f} µs {median / bare:8.2f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,0 +1,93 @@
+"""The small parts of the disk cache, where a test of the whole cannot reach them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imageproxy.caches import DiskCache
+from imageproxy.caches._entry import SHARDS, is_entry_name, is_trailer, locate, shards_of_owner, trailer
+from imageproxy.caches._eviction import Eviction, Wanted
+from imageproxy.caches._folder import Folder, _OpenFolders
+from imageproxy.caches._ledger import EMPTY, Ledger
+from imageproxy.protocols import CacheKey
+
+
+def test_names_are_the_same_in_every_version() -> None:
+    """Golden: whoever changes them raises FORMAT."""
+    name = locate(CacheKey("avatar-0f1e2d3c4b5a", "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "bafkreimadeup", "image/jpeg"))
+    assert name.folder == "01f"
+    assert (
+        name.file == "099e4ea96cd62c05a232331859d20c977ffb1c3aab248c8dba5cf7b9e94f3564ddd70522f0dbdd549623a23851ebf6c8"
+    )
+
+
+def test_names_are_in_the_shards_of_their_owner() -> None:
+    shards = set()
+    for number in range(2000):
+        name = locate(CacheKey("avatar", f"did:plc:{number % 40}", f"bafkrei{number}", "image/jpeg"))
+        assert is_entry_name(name.file)
+        assert name.shard in shards_of_owner(name.owner)
+        assert int(name.folder, 16) == name.shard < SHARDS
+        shards.add(name.shard)
+    assert len(shards) > 500
+
+
+def test_texts_that_run_together_the_same_way_have_names_of_their_own() -> None:
+    one, other = CacheKey("ab", "did:a", "bc", "c"), CacheKey("a", "did:ab", "c", "bc")
+    assert locate(one).blob != locate(other).blob
+    assert locate(one).file[-32:] != locate(other).file[-32:]
+
+
+@pytest.mark.parametrize("name", ["", ".0123.tmp", "0" * 95, "0" * 97, "A" * 96, "g" * 96, "0" * 95 + "\n"])
+def test_other_files_are_no_entries(name: str) -> None:
+    assert not is_entry_name(name)
+
+
+def test_a_trailer_tells_its_length() -> None:
+    end = trailer("0" * 96, b"data")
+    assert is_trailer(end, 4)
+    assert not is_trailer(end, 5)
+    assert not is_trailer(end[:-1], 4)
+    assert not is_trailer(bytes(len(end)), 0)
+
+
+def test_a_scan_leaves_out_what_vanishes_meanwhile(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / str(number)).write_bytes(b"x")
+    with Folder.open(str(tmp_path)) as folder:
+        found = []
+        for file in folder.scan():
+            found.append(file.name)
+            for path in tmp_path.iterdir():
+                path.unlink()
+        assert len(found) == 1
+
+
+def test_a_child_closes_the_folders_of_its_parent(tmp_path: Path) -> None:
+    folders = _OpenFolders()
+    fd = folders.open(str(tmp_path))
+    assert fd is not None
+    folders._reset_after_fork()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fd)
+    folders._reset_after_fork()
+
+
+def test_whoever_waited_for_a_shard_that_was_just_swept_goes_elsewhere(root: Path, key: Any, files: Any) -> None:
+    cache = DiskCache(root, max_bytes=1000)
+    cache.set(key(), b"image")
+    shard = locate(key()).shard
+    eviction = cache._eviction
+    assert isinstance(eviction, Eviction)
+    with Ledger.open(f"{root}/v1") as ledger:
+        sizes, oldest = ledger.read()
+        assert eviction.sweep(ledger, shard, Wanted(sizes[shard], 1000, EMPTY, oldest[shard] - 1)) == 0
+        assert len(files.entries()) == 1
+        assert eviction.sweep(ledger, shard, Wanted(sizes[shard], 1000, EMPTY, oldest[shard])) == 1
+        assert files.entries() == []
+        assert ledger.read()[0][shard] == 0
+        assert ledger.oldest(shard) == EMPTY
