@@ -1,1 +1,5 @@
-"""TODO"""
+"""Image engines: what turns a blob into the image that a preset describes."""
+
+from .pillow import PillowProcessor
+
+__all__ = ["PillowProcessor"]

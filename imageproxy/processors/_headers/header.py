@@ -1,0 +1,39 @@
+"""What is known of an image before it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imageproxy.errors import ProcessingError
+
+__all__ = ["Header", "broken", "check_count"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """An image's size and what is needed besides its pixels.
+
+    format: the decoder's name, as Pillow has it (``"JPEG"``).
+    width, height: in pixels, as stored: before any orientation.
+    source: the bytes to decode: the image without the metadata, which the decoders stumble over more often than over
+        pixels (and of which none is to be in the result).
+    exif, icc_profile: as found; ``None`` where there is none, or where the decoder tells it better.
+    """
+
+    format: str
+    width: int
+    height: int
+    source: bytes
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+
+
+def broken(what: str) -> ProcessingError:
+    """The error for a header that cannot be read."""
+    return ProcessingError(f"the image is broken: {what}")
+
+
+def check_count(count: int, limit: int, what: str) -> None:
+    """Raise ProcessingError for a file built of more parts than any real one: walking them is the attack."""
+    if count > limit:
+        raise ProcessingError(f"the image has more than {limit} {what}, as no honest one has")
