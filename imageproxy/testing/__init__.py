@@ -1,5 +1,9 @@
-"""For the tests of apps that use this library: fakes of every backend, and a PDS on this machine."""
+"""For the tests of apps that use this library.
 
+Fakes of every backend, a PDS on this machine, and what a backend of one's own must do, as pytest classes to subclass.
+"""
+
+from .contracts import CacheContract, FetcherContract, ProcessorContract, ResolverContract
 from .fakes import (
     FAKE_IMAGE,
     FAKE_PDS_URL,
@@ -17,23 +21,30 @@ from .fakes import (
     fake_service,
 )
 from .local_pds import AccountStatus, LocalPDS, Request
+from .photos import DrawnPhoto, drawn_photos
 
 __all__ = [
     "FAKE_IMAGE",
     "FAKE_PDS_URL",
     "AccountStatus",
+    "CacheContract",
+    "DrawnPhoto",
     "FakeCache",
     "FakeFetcher",
     "FakePolicy",
     "FakeProcessor",
     "FakeResolver",
     "FetchCall",
+    "FetcherContract",
     "LocalPDS",
     "PolicyCall",
     "ProcessCall",
+    "ProcessorContract",
     "PurgeCall",
     "RecordingObserver",
     "Request",
     "ResolveCall",
+    "ResolverContract",
+    "drawn_photos",
     "fake_service",
 ]

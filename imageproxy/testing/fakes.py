@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from imageproxy import _fork
+from imageproxy._fork import reset_after_fork
 from imageproxy.config import Config
 from imageproxy.errors import DIDNotFoundError, DIDResolutionError, PDSNotFoundError, PDSTimeoutError, ProcessingError
 from imageproxy.events import Event, EventName
@@ -67,7 +67,7 @@ class _CallLog(Generic[CallT]):
     def __init__(self) -> None:
         self._calls: list[CallT] = []
         self._changed = threading.Condition()
-        _fork.reset_after_fork(self)
+        reset_after_fork(self)
 
     def _reset_after_fork(self) -> None:
         self._changed = threading.Condition()
@@ -181,10 +181,7 @@ class FakeFetcher(_SlowBackend[FetchCall]):
 
     def __init__(
         self,
-        blobs: Mapping[str, bytes | Exception]
-        | Mapping[tuple[str, str], bytes | Exception]
-        | Mapping[str | tuple[str, str], bytes | Exception]
-        | None = None,
+        blobs: Mapping[Any, bytes | Exception] | None = None,
         *,
         error: Exception | None = None,
         gate: threading.Event | None = None,

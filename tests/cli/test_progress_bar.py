@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from imageproxy.demo.progress import ProgressBar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_fills_and_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+
+    with ProgressBar(2, terminal) as bar:
+        bar.advance("one")
+        bar.advance("two")
+
+    _, first, _, second, _, wiped, _ = terminal.getvalue().split("\r")
+    assert first.rstrip() == "[........................] 1/2  one"
+    assert second.rstrip() == "[############............] 2/2  two"
+    assert wiped == " " * 59
+
+
+@pytest.mark.parametrize("columns", [20, 40, 200])
+def test_line_never_wraps(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+
+    ProgressBar(1, terminal).advance("a very long name of a photo " * 10)
+
+    assert len(terminal.getvalue().strip("\r")) == columns - 1
+
+
+def test_escape_in_a_name_does_not_reach_the_terminal() -> None:
+    terminal = Terminal()
+
+    ProgressBar(1, terminal).advance("\x1b]0;owned\x07\n")
+
+    assert "?]0;owned??" in terminal.getvalue()
+
+
+def test_nothing_is_written_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+
+    with ProgressBar(1, stream) as bar:
+        bar.advance("one")
+
+    assert stream.getvalue() == ""
