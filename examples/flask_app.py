@@ -43,7 +43,8 @@ def image(preset: str, did: str, cid: str) -> Response:
     answer.headers["Cache-Control"] = "public, max-age=86400"
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return answer.make_conditional(request)
+    answer.make_conditional(request)
+    return answer
 
 
 @app.errorhandler(ImageProxyError)

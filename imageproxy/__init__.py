@@ -13,6 +13,7 @@ Importing this package starts nothing, makes no folder and changes no global.
 from __future__ import annotations
 
 from ._write_behind import cache_write_error_count
+from .caches.disk import DiskCache
 from .config import Config
 from .errors import (
     BlobBlockedError,
@@ -39,9 +40,13 @@ from .errors import (
     UnsupportedFormatError,
 )
 from .events import Event, Stats
+from .factory import create_service
+from .fetchers.pds import PDSFetcher
 from .identifiers import Cid, cid_of, compute_cid
 from .presets import BLUESKY, DEFAULT, FitMode, Preset, PresetRegistry, get_preset, list_presets
+from .processors.pillow import PillowProcessor
 from .protocols import BlobPolicy, Cache, CacheKey, Fetcher, Observer, Processor, Resolver
+from .resolver import DIDResolver
 from .results import Image, PurgeReport, WarmFailure, WarmReport
 from .service import Service
 from .urls import ImageURLs
@@ -62,7 +67,9 @@ __all__ = [
     "ConfigError",
     "DIDNotFoundError",
     "DIDResolutionError",
+    "DIDResolver",
     "DeadlineExceededError",
+    "DiskCache",
     "Event",
     "Fetcher",
     "FitMode",
@@ -77,8 +84,10 @@ __all__ = [
     "NilDependencyError",
     "Observer",
     "PDSFetchError",
+    "PDSFetcher",
     "PDSNotFoundError",
     "PDSTimeoutError",
+    "PillowProcessor",
     "PolicyError",
     "Preset",
     "PresetRegistry",
@@ -97,6 +106,7 @@ __all__ = [
     "cache_write_error_count",
     "cid_of",
     "compute_cid",
+    "create_service",
     "get_preset",
     "list_presets",
 ]

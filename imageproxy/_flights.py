@@ -12,7 +12,6 @@ Nothing here knows what is fetched or how it is decoded: ``Work`` does.
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 import traceback
@@ -188,7 +187,7 @@ class Flights:
                 cid=flight.key.cid,
             ) from None
         if error is not None:
-            raise _afresh(error, flight)
+            raise error.afresh() if isinstance(error, ImageProxyError) else error
         return flight.future.result()
 
     def _give_up(self, flight: Flight) -> None:
@@ -264,14 +263,18 @@ class Flights:
             flight.future.set_result(image)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
-        if not isinstance(error, ImageProxyError):
-            wrapped = ProcessingError(f"the image could not be made: {error!r}")
-            wrapped.__cause__ = error
-            error = wrapped
         _forget_frames(error)
-        self._work.failed(flight, error)
+        if isinstance(error, ImageProxyError):
+            own = error.afresh()  # the flights of a visit share its error
+        else:
+            own = ProcessingError(f"the image could not be made: {error!r}")
+            own.__cause__ = error
+        own.preset = own.preset or flight.preset.name
+        own.did = own.did or flight.key.did
+        own.cid = own.cid or flight.key.cid
+        self._work.failed(flight, own)
         if not flight.future.done():
-            flight.future.set_exception(error)
+            flight.future.set_exception(own)
 
     # The tables: with the lock held.
 
@@ -336,20 +339,6 @@ def _submit(pool: ThreadPoolExecutor, function: Callable[..., None], argument: o
         pool.submit(function, argument)
     except RuntimeError:  # shut down, or the interpreter is on its way out
         raise ServiceClosedError("the service is closed") from None
-
-
-def _afresh(error: BaseException, flight: Flight) -> BaseException:
-    """A copy of a flight's error, for one of its waiters: a traceback of one's own, and the evidence filled in."""
-    try:
-        fresh = copy.copy(error)
-    except Exception:  # noqa: BLE001 - an error class of the app's that cannot be copied
-        fresh = ImageProxyError(str(error))
-    fresh.__cause__ = error.__cause__ or error
-    if isinstance(fresh, ImageProxyError):
-        fresh.preset = fresh.preset or flight.preset.name
-        fresh.did = fresh.did or flight.key.did
-        fresh.cid = fresh.cid or flight.key.cid
-    return fresh
 
 
 def _forget_frames(error: BaseException) -> None:

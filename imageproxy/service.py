@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import Self
 
-from . import _fork
 from ._flights import Flights
+from ._fork import reset_after_fork
 from ._gate import Gate
 from ._miss import Miss
 from ._origin import Origin
@@ -131,7 +131,7 @@ class Service:
             timeout_seconds=config.flight_timeout_seconds,
         )
         self._is_closed = False
-        _fork.reset_after_fork(self)
+        reset_after_fork(self)
 
     def _reset_after_fork(self) -> None:
         self._teller.reset_after_fork()

@@ -1,1 +1,5 @@
-"""TODO"""
+"""Fetchers: get a blob from a PDS."""
+
+from .pds import PDSFetcher
+
+__all__ = ["PDSFetcher"]

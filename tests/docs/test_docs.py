@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from imageproxy import Config, compute_cid
 from imageproxy.testing import LocalPDS, drawn_photos
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCKS = [
-    pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+BLOCKS = {
+    f"{page.relative_to(ROOT)}-{number}": block
     for page in PAGES
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
-]
-README_PROGRAM = BLOCKS[0].values[0]
+}
+README_PROGRAM = BLOCKS["README.md-0"]
 
 
 @pytest.fixture
@@ -38,14 +39,10 @@ def run(code: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("pds")
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 def test_the_code_of_the_documentation_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Services without a config would ask the public directory: let them read the environment as an operator's would.
-    from imageproxy import Config
-
-    import imageproxy.factory
-
-    monkeypatch.setattr(imageproxy.factory, "Config", Config.from_env)
+    monkeypatch.setattr("imageproxy.factory.Config", Config.from_env)
     names = run(block)
     if "images" in names:
         names["images"].close()
@@ -81,3 +78,27 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_example_app_answers_images_and_errors(pds: LocalPDS) -> None:
+    photo = drawn_photos()[0]
+    did = pds.create_account()
+    cid = pds.add_blob(did, photo.data, content_type=photo.content_type)
+    svg = pds.add_blob(did, b"<svg xmlns='http://www.w3.org/2000/svg'/>", content_type="image/png")
+    names = run((ROOT / "examples" / "flask_app.py").read_text())
+    client = names["app"].test_client()
+    with names["images"]:
+        good = client.get(f"/img/avatar/plain/{did}/{cid}")
+        again = client.get(f"/img/avatar/plain/{did}/{cid}", headers={"If-None-Match": good.headers["ETag"]})
+        statuses = {
+            path: client.get(f"/img/{path}").status_code
+            for path in (f"nope/plain/{did}/{cid}", f"avatar/plain/{did}/{photo_cid()}", f"avatar/plain/{did}/{svg}")
+        }
+    assert good.status_code == 200
+    assert again.status_code == 304
+    assert list(statuses.values()) == [400, 404, 422]
+
+
+def photo_cid() -> str:
+    """The CID of a photo that no account here has."""
+    return compute_cid(drawn_photos()[1].data)

@@ -20,8 +20,7 @@ import PIL.Image, PIL.ImageFile, requests
 def state():
     return {
         "threads": [thread.name for thread in threading.enumerate()],
-        "files": sorted(os.path.join(folder, name) for folder, _, names in os.walk(os.environ["HOME"]) for name in names),
-        "folders": sorted(folder for folder, _, _ in os.walk(os.environ["HOME"])),
+        "files": sorted((folder, *names) for folder, _, names in os.walk(os.environ["HOME"])),
         "environ": dict(os.environ),
         "max_pixels": PIL.Image.MAX_IMAGE_PIXELS,
         "truncated": PIL.ImageFile.LOAD_TRUNCATED_IMAGES,

@@ -1,0 +1,181 @@
+"""Connections that are judged in the moment they are opened.
+
+A check of the URL before the request is not enough: a name may have another address a moment later (DNS rebinding). So
+the connections of urllib3 are opened here, by a ``Dialer``: it looks the name up, judges all its addresses, connects to
+one of those literally, and judges the address at the other end. The Host header, SNI and the check of the certificate
+keep the name.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from urllib3 import PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from ._addresses import refusal_of_address
+from ._deadline import Deadline
+from .errors import UnsafeURLError
+
+__all__ = ["Dialer", "GetAddrInfo", "NetworkError", "NetworkTimeout", "open_through"]
+
+# A lookup cannot be interrupted, so one that hangs outlives its request; these are the most that may.
+_MAX_LOOKUPS = 64
+
+_AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+GetAddrInfo = Callable[..., Sequence[_AddressInfo]]
+"""``socket.getaddrinfo``, or what a test puts in its place."""
+
+
+class NetworkError(Exception):
+    """The request failed before there was a whole answer. Its text says why; never leaves the library."""
+
+
+class NetworkTimeout(NetworkError):  # noqa: N818 - the two words of the field
+    """Its time was over."""
+
+
+class Dialer:
+    """Opens the connections: looks a name up, judges its addresses, connects to one of them, within the deadline.
+
+    urllib3 says neither which request a connection is opened for nor that one is used again, so the deadline of the
+    request under way is kept per thread.
+    """
+
+    def __init__(self, allow_private_networks: bool, getaddrinfo: GetAddrInfo) -> None:
+        self._allow_private_networks = allow_private_networks
+        self._getaddrinfo = getaddrinfo
+        self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+        self._now = threading.local()
+
+    def anew(self) -> Dialer:
+        """The same with fresh locks."""
+        return Dialer(self._allow_private_networks, self._getaddrinfo)
+
+    @contextmanager
+    def within(self, deadline: Deadline) -> Iterator[None]:
+        """Opens connections of this thread under ``deadline``."""
+        self._now.deadline = deadline
+        try:
+            yield
+        finally:
+            del self._now.deadline
+
+    def hold(self, sock: socket.socket) -> None:
+        """Have ``sock`` shut down when the time of this thread's request is over."""
+        self._now.deadline.hold(sock)
+
+    def dial(self, host: str, port: int, options: Any) -> socket.socket:
+        """A socket connected to a judged address of ``host``. Raises UnsafeURLError, NetworkError or OSError."""
+        deadline: Deadline = self._now.deadline
+        answers = self._look_up(host, port, deadline)
+        for _, _, _, _, address in answers:
+            self._judge(host, address[0])
+        failure: OSError | None = None
+        for tried, answer in enumerate(answers):
+            # One address that swallows packets must not take the time of the others.
+            share = deadline.remaining() / (len(answers) - tried)
+            if share <= 0:
+                break
+            try:
+                return self._connect(host, answer, share, options)
+            except OSError as error:
+                failure = error
+        if deadline.is_over:
+            raise NetworkTimeout(f"{host} took too long to connect")
+        raise failure or OSError(f"{host} has no address")
+
+    def _connect(self, host: str, answer: _AddressInfo, timeout: float, options: Any) -> socket.socket:
+        family, kind, protocol, _, address = answer
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(timeout)
+            sock.connect(address)
+            self._judge(host, sock.getpeername()[0])
+            self.hold(sock)
+            sock.settimeout(max(self._now.deadline.remaining(), 0.001))  # 0 would mean: do not wait at all
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _judge(self, host: str, address: str) -> None:
+        rule = refusal_of_address(address, allow_private_networks=self._allow_private_networks)
+        if rule is not None:
+            raise UnsafeURLError(f"not connected: the name {host} has the address {address} ({rule})", rule=rule)
+
+    def _look_up(self, host: str, port: int, deadline: Deadline) -> Sequence[_AddressInfo]:
+        """All addresses of a name. The system's lookup has no time limit, so a thread waits for it in our place."""
+        answer: queue.SimpleQueue[Sequence[_AddressInfo] | Exception] = queue.SimpleQueue()
+        lookups = self._lookups
+
+        def look_up() -> None:
+            try:
+                answer.put(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+                answer.put(error)
+            finally:
+                lookups.release()
+
+        if not lookups.acquire(timeout=max(deadline.remaining(), 0)):
+            raise NetworkTimeout(f"{host} was not looked up: too many lookups hang")
+        try:
+            threading.Thread(target=look_up, name="imageproxy-lookup", daemon=True).start()
+        except RuntimeError:
+            lookups.release()
+            raise
+        try:
+            found = answer.get(timeout=max(deadline.remaining(), 0))
+        except queue.Empty:
+            raise NetworkTimeout(f"looking up {host} took too long") from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def open_through(dialer: Dialer, pools: PoolManager) -> None:
+    """Have all connections of ``pools`` opened by ``dialer``."""
+    pools.pool_classes_by_scheme = {
+        "https": partial(_GuardedHTTPSPool, dialer=dialer),  # type: ignore[dict-item]  # it is called, no more
+        "http": partial(_GuardedHTTPPool, dialer=dialer),  # type: ignore[dict-item]
+    }
+
+
+class _GuardedHTTPConnection(HTTPConnection):
+    """A connection that the dialer opens."""
+
+    def __init__(self, *args: Any, dialer: Dialer, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dialer = dialer
+
+    def _new_conn(self) -> socket.socket:
+        sock = self._dialer.dial(self.host, self.port, self.socket_options)
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:  # kept alive: it was opened under the deadline of another request
+            self._dialer.hold(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _GuardedHTTPSConnection(_GuardedHTTPConnection, HTTPSConnection):
+    pass
+
+
+class _GuardedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _GuardedHTTPConnection  # pyright: ignore[reportAssignmentType]  # as its base, in urllib3 itself
+
+
+class _GuardedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _GuardedHTTPSConnection  # pyright: ignore[reportAssignmentType]
