@@ -4,22 +4,26 @@ Two kinds of work hang together: a *flight* makes one image, a *visit* fetches t
 Callers who ask for an image that is under way join its flight; a flight whose blob is under way joins its visit.
 Threads wait on a flight's future; coroutines can await the same.
 
-A visit runs on a thread of one pool, from the fetch to the end of the last flight that lives on its bytes, so the size
-of that pool bounds the sources in memory. Decoding runs on another pool, one thread for each processor.
+Visits run on one pool, decoding on another with a thread for each processor. What they take of memory is admitted
+before: room for the source before a visit begins, room for the decode before a flight is given to its pool (see
+``_admission``). Who waits for room holds no thread.
 
 Nothing here knows what is fetched or how it is decoded: ``Work`` does.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from typing import Protocol
 
+from ._admission import Admission, Reservation
 from .errors import BusyError, DeadlineExceededError, ImageProxyError, ProcessingError, ServiceClosedError
 from .presets import Preset
 from .protocols import CacheKey
@@ -30,7 +34,7 @@ __all__ = ["Flight", "Flights", "Visit", "Work"]
 class Visit:
     """One fetch of a blob and the flights that wait for it."""
 
-    __slots__ = ("cid", "data", "did", "ended", "fence", "flights", "has_begun", "pds_url")
+    __slots__ = ("cid", "data", "did", "ended", "fence", "flights", "has_begun", "pds_url", "room")
 
     def __init__(self, did: str, cid: str, pds_url: str | None) -> None:
         self.did = did
@@ -41,6 +45,7 @@ class Visit:
         self.data: bytes | None = None
         self.flights: list[Flight] = []
         self.has_begun = False
+        self.room: Reservation | None = None
         self.ended = threading.Event()
 
     @property
@@ -51,7 +56,7 @@ class Visit:
 class Flight:
     """One image being made, and how many callers wait for it."""
 
-    __slots__ = ("future", "is_fenced", "key", "preset", "started_at", "visit", "waiters")
+    __slots__ = ("future", "is_fenced", "is_over", "key", "preset", "room", "started_at", "visit", "waiters")
 
     def __init__(self, key: CacheKey, preset: Preset, visit: Visit) -> None:
         self.key = key
@@ -60,6 +65,8 @@ class Flight:
         self.future: Future[bytes] = Future()
         self.waiters = 0
         self.is_fenced = False
+        self.is_over = False
+        self.room: Reservation | None = None
         self.started_at = time.monotonic()
 
     @property
@@ -72,6 +79,10 @@ class Work(Protocol):
 
     def fetch(self, visit: Visit) -> bytes:
         """Get the blob. Raises ImageProxyError."""
+        ...
+
+    def cost(self, flight: Flight, data: bytes) -> int:
+        """How many bytes of memory the decode will take. Raises ImageProxyError for what will not be decoded."""
         ...
 
     def render(self, flight: Flight, data: bytes) -> bytes:
@@ -90,14 +101,22 @@ class Work(Protocol):
 class Flights:
     """All that is under way in one service. Safe to call from threads. No thread is started before the first flight.
 
-    max_flights: how many images may be under way; one more is a BusyError.
+    admission: has the memory. max_flights: how many images may be under way; one more is a BusyError.
     timeout_seconds: how long a waiter waits who names no shorter time.
     """
 
     def __init__(
-        self, work: Work, *, fetch_workers: int, decode_workers: int, max_flights: int, timeout_seconds: float
+        self,
+        work: Work,
+        admission: Admission,
+        *,
+        fetch_workers: int,
+        decode_workers: int,
+        max_flights: int,
+        timeout_seconds: float,
     ) -> None:
         self._work = work
+        self._admission = admission
         self._fetch_workers = fetch_workers
         self._decode_workers = decode_workers
         self._max_flights = max_flights
@@ -115,7 +134,10 @@ class Flights:
         self._fetchers = ThreadPoolExecutor(self._fetch_workers, thread_name_prefix="imageproxy-fetch")
         self._decoders = ThreadPoolExecutor(self._decode_workers, thread_name_prefix="imageproxy-decode")
 
-    reset_after_fork = _reset
+    def reset_after_fork(self) -> None:
+        """What is under way in the parent is the parent's."""
+        self._admission.reset_after_fork()
+        self._reset()
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -159,14 +181,14 @@ class Flights:
         is_new = visit is None
         if visit is None:
             visit = Visit(key.did, key.cid, pds_url)
-        flight = Flight(key, preset, visit)
-        if is_new:
-            _submit(self._fetchers, self._run_visit, visit)
             self._visits[visit.name] = visit
-        elif visit.data is not None:
-            _submit(self._decoders, self._run_flight, flight)
+        flight = Flight(key, preset, visit)
         visit.flights.append(flight)
         self._flights[flight.name] = flight
+        if is_new:
+            visit.room = self._admission.reserve_source(visit, partial(_submit, self._fetchers, self._run_visit, visit))
+        elif visit.data is not None:
+            _submit(self._fetchers, self._prepare, flight)
         return flight
 
     def wait(self, flight: Flight, timeout: float | None = None) -> bytes:
@@ -175,8 +197,14 @@ class Flights:
         Raises the flight's error, as an exception of this caller's own, or DeadlineExceededError.
         """
         seconds = self._timeout_seconds if timeout is None else min(timeout, self._timeout_seconds)
+        ends_at = time.monotonic() + seconds
+        # In turns, since it is those who wait that look after what has waited too long for room.
+        turn_seconds = self._admission.max_wait_seconds / 4
+        while not flight.future.done() and (left := ends_at - time.monotonic()) > turn_seconds:
+            concurrent.futures.wait((flight.future,), min(left, turn_seconds))
+            self._refuse_overdue()
         try:
-            error = flight.future.exception(seconds)
+            error = flight.future.exception(max(0.0, ends_at - time.monotonic()))
         except FutureTimeoutError:
             self._give_up(flight)
             raise DeadlineExceededError(
@@ -207,6 +235,17 @@ class Flights:
             if flight.waiters == 0 and not flight.visit.has_begun:
                 self._drop(flight)
 
+    def _refuse_overdue(self) -> None:
+        for reservation in self._admission.overdue():
+            error = BusyError(
+                f"no room in memory within {self._admission.max_wait_seconds:g} s; ask again later",
+                retry_after=self._admission.max_wait_seconds,
+            )
+            if isinstance(reservation.owner, Visit):
+                self._fail_visit(reservation.owner, error)
+            elif isinstance(reservation.owner, Flight):
+                self._fail_flight(reservation.owner, error)
+
     # The work: on the pools' threads.
 
     def _run_visit(self, visit: Visit) -> None:
@@ -216,19 +255,34 @@ class Flights:
             visit.has_begun = True
         try:
             data = self._work.fetch(visit)
-            self._begin_decoding(visit, data)
-            del data  # the visit holds it now, and lets it go before this thread does
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
             self._fail_visit(visit, error)
-        visit.ended.wait()
-
-    def _begin_decoding(self, visit: Visit, data: bytes) -> None:
+            return
         with self._lock:
-            visit.data = data
             for flight in [flight for flight in visit.flights if flight.waiters == 0]:
                 self._drop(flight)
-            for flight in visit.flights:
-                _submit(self._decoders, self._run_flight, flight)
+            flights = list(visit.flights)
+            if flights and visit.room is not None:
+                visit.data = data
+                self._admission.shrink(visit.room, len(data))
+        del data  # the visit alone holds it now, and lets it go with its last flight
+        for flight in flights:
+            self._prepare(flight)
+
+    def _prepare(self, flight: Flight) -> None:
+        """Have a flight decoded as soon as there is room for it."""
+        data = flight.visit.data
+        if data is None:
+            return
+        try:
+            cost = self._work.cost(flight, data)
+            del data
+            with self._lock:
+                if not flight.is_over:
+                    start = partial(_submit, self._decoders, self._run_flight, flight)
+                    flight.room = self._admission.reserve_decode(flight, cost, start)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
+            self._fail_flight(flight, error)
 
     def _fail_visit(self, visit: Visit, error: BaseException) -> None:
         with self._lock:
@@ -237,6 +291,11 @@ class Flights:
                 self._drop(flight)
         for flight in flights:
             self._fail(flight, error)
+
+    def _fail_flight(self, flight: Flight, error: BaseException) -> None:
+        with self._lock:
+            self._drop(flight)
+        self._fail(flight, error)
 
     def _run_flight(self, flight: Flight) -> None:
         visit = flight.visit
@@ -248,9 +307,7 @@ class Flights:
         try:
             image = self._work.render(flight, data)
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
-            with self._lock:
-                self._drop(flight)
-            self._fail(flight, error)
+            self._fail_flight(flight, error)
             return
         finally:
             del data
@@ -281,12 +338,15 @@ class Flights:
     def _drop(self, flight: Flight) -> None:
         """The flight is over, one way or another; the last one ends its visit and frees the bytes."""
         self._strike(flight)
+        flight.is_over = True
+        self._admission.end(flight.room)
         visit = flight.visit
         if flight in visit.flights:
             visit.flights.remove(flight)
         if not visit.flights:
             self._strike_visit(visit)
             visit.data = None
+            self._admission.end(visit.room)
             visit.ended.set()
 
     def _strike(self, flight: Flight) -> None:
@@ -313,20 +373,24 @@ class Flights:
                     self._strike(flight)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Fail what has not begun, wait for the rest. ``False`` when ``timeout`` seconds were not enough."""
+        """Fail what has not begun, wait for the rest that somebody waits for.
+
+        ``False`` when ``timeout`` seconds were not enough. A fetch that nobody waits for is left to end by itself.
+        """
         with self._lock:
             self._is_closed = True
             flights = list(self._flights.values())
             waiting = [flight for flight in flights if not flight.visit.has_begun]
-            running = [flight for flight in flights if flight.visit.has_begun]
+            running = [flight for flight in flights if flight.visit.has_begun and flight.waiters > 0]
+            is_quiet = len(waiting) + len(running) == len(flights)
             for flight in waiting:
                 self._drop(flight)
         for flight in waiting:
             self._fail(flight, ServiceClosedError("the service was closed before this image was begun"))
         deadline = None if timeout is None else time.monotonic() + timeout
         is_over = all(_is_ended(flight.visit, deadline) for flight in running)
-        self._fetchers.shutdown(wait=is_over)
-        self._decoders.shutdown(wait=is_over)
+        self._fetchers.shutdown(wait=is_over and is_quiet)
+        self._decoders.shutdown(wait=is_over and is_quiet)
         return is_over
 
 
@@ -334,11 +398,13 @@ def _is_ended(visit: Visit, deadline: float | None) -> bool:
     return visit.ended.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
 
-def _submit(pool: ThreadPoolExecutor, function: Callable[..., None], argument: object) -> None:
+def _submit(pool: ThreadPoolExecutor, function: Callable[..., None], argument: Visit | Flight) -> None:
     try:
         pool.submit(function, argument)
     except RuntimeError:  # shut down, or the interpreter is on its way out
-        raise ServiceClosedError("the service is closed") from None
+        for flight in argument.flights if isinstance(argument, Visit) else (argument,):
+            if not flight.future.done():
+                flight.future.set_exception(ServiceClosedError("the service is closed"))
 
 
 def _forget_frames(error: BaseException) -> None:

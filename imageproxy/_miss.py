@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
+from ._failures import Failures
 from ._flights import Flight, Visit
 from ._gate import Gate
 from ._origin import Origin
 from ._telling import Teller
 from ._write_behind import Write, WriteBehind
 from .errors import BlobBlockedError, ImageProxyError, PolicyError, ProcessingError
-from .protocols import Cache, Processor, SupportsFences
+from .protocols import Cache, Processor, SupportsEstimate, SupportsFences
 
 __all__ = ["Miss"]
 
@@ -22,10 +23,20 @@ class Miss:
     """What the flights of a service are made of (``_flights.Work``). Safe to call from threads."""
 
     def __init__(
-        self, cache: Cache, processor: Processor, origin: Origin, gate: Gate, writes: WriteBehind, teller: Teller
+        self,
+        cache: Cache,
+        processor: Processor,
+        origin: Origin,
+        *,
+        gate: Gate,
+        writes: WriteBehind,
+        failures: Failures,
+        teller: Teller,
     ) -> None:
         self._fences = cache if isinstance(cache, SupportsFences) else None
         self._processor = processor
+        self._estimates = processor if isinstance(processor, SupportsEstimate) else None
+        self._failures = failures
         self._origin = origin
         self._gate = gate
         self._writes = writes
@@ -39,6 +50,17 @@ class Miss:
         data = self._origin.fetch(visit.did, visit.cid, visit.pds_url)
         self._teller.tell("fetched", visit.did, visit.cid, seconds=time.monotonic() - began, size_bytes=len(data))
         return data
+
+    def cost(self, flight: Flight, data: bytes) -> int:
+        """What the processor estimates; nothing for one that cannot."""
+        if self._estimates is None:
+            return 0
+        try:
+            return self._estimates.estimate(data, flight.preset)
+        except ImageProxyError:
+            raise
+        except Exception as error:
+            raise ProcessingError(f"the processor failed to estimate: {error!r}") from error
 
     def render(self, flight: Flight, data: bytes) -> bytes:
         """Make the image, and ask the policy: it may have changed its mind since the caller asked."""
@@ -67,7 +89,9 @@ class Miss:
         self._writes.put(Write(flight.key, image, flight.preset.name, flight.visit.fence))
 
     def failed(self, flight: Flight, error: ImageProxyError) -> None:
-        """Count the failure, once for all who wait."""
-        _, did, cid, _ = flight.key
+        """Count the failure, once for all who wait, and remember it for those who ask next."""
+        image, did, cid, _ = flight.key
+        if not flight.is_fenced:
+            self._failures.note(error, did=did, cid=cid, pds_url=flight.visit.pds_url, image=image)
         is_refusal = isinstance(error, (BlobBlockedError, PolicyError))
         self._teller.tell("blocked" if is_refusal else "failed", did, cid, flight.preset.name, error=error)

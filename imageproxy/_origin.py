@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ._failures import Failures, Subject
 from .errors import DIDResolutionError, ImageProxyError, PDSFetchError, PDSNotFoundError, PDSTimeoutError
 from .protocols import Fetcher, Resolver, SupportsInvalidate
 
@@ -24,11 +25,13 @@ class Origin:
         self,
         fetcher: Fetcher,
         resolver: Resolver | None,
+        failures: Failures,
         *,
         timeout_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetcher = fetcher
+        self._failures = failures
         self._resolver = resolver
         self._invalidates = resolver if isinstance(resolver, SupportsInvalidate) else None
         self._timeout_seconds = timeout_seconds
@@ -89,6 +92,9 @@ class Origin:
         return url
 
     def _fetch_from(self, pds_url: str, did: str, cid: str, deadline: float) -> bytes:
+        known = self._failures.recall(Subject(pds_url=pds_url))
+        if known is not None:
+            raise known
         try:
             data = self._fetcher.fetch(pds_url, did, cid, timeout=self._left(deadline, did, pds_url))
         except ImageProxyError:

@@ -19,7 +19,7 @@ _MAX_UNDER_WAY = 32  # enough to keep every worker busy, few enough to leave roo
 class Warming:
     """One call of ``Service.warm``, on the thread of its caller.
 
-    admit: checks a request and asks the policy. is_cached: looks into the cache.
+    admit: checks a request and asks the policy. is_cached: looks into the cache. check: raises a remembered failure.
     """
 
     def __init__(
@@ -28,11 +28,13 @@ class Warming:
         *,
         admit: Callable[[Preset, str, str], CacheKey],
         is_cached: Callable[[CacheKey, Preset], bool],
+        check: Callable[[CacheKey, Preset], None],
         on_progress: Callable[[WarmReport], None] | None,
     ) -> None:
         self._flights = flights
         self._admit = admit
         self._is_cached = is_cached
+        self._check = check
         self._on_progress = on_progress
         self._under_way: deque[Flight] = deque()
         self._report = WarmReport()
@@ -61,7 +63,7 @@ class Warming:
                 self._note_failure(preset, did, cid, error)
         while wanted:
             since = self._flights.published
-            wanted = [(key, preset) for key, preset in wanted if not self._note_if_cached(key, preset)]
+            wanted = [(key, preset) for key, preset in wanted if not self._note_if_known(key, preset)]
             try:
                 flights = self._flights.join(wanted, None, since=since)
             except BusyError as error:
@@ -86,11 +88,16 @@ class Warming:
         finally:
             self._flights.leave(self._under_way.popleft())
 
-    def _note_if_cached(self, key: CacheKey, preset: Preset) -> bool:
-        if not self._is_cached(key, preset):
-            return False
-        self._note(cached=1)
-        return True
+    def _note_if_known(self, key: CacheKey, preset: Preset) -> bool:
+        if self._is_cached(key, preset):
+            self._note(cached=1)
+            return True
+        try:
+            self._check(key, preset)
+        except ImageProxyError as error:
+            self._note_failure(preset, key.did, key.cid, error)
+            return True
+        return False
 
     def _note_failure(self, preset: Preset, did: str, cid: str, error: ImageProxyError) -> None:
         self._note(failure=WarmFailure(preset.name, did, cid, error))

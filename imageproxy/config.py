@@ -59,8 +59,13 @@ class Config:
     """The largest image that is decoded, width times height."""
     max_flights: int = 1000
     """How many different images may be under way at once; one more is a BusyError."""
-    fetch_workers: int = 16
-    """How many blobs are fetched at once, and so how many sources are held in memory."""
+    memory_budget_bytes: int | None = None
+    """What sources and decoding may take of memory at once, in this process; ``None``: a quarter of the memory of the
+    machine, or of the control group that the process is in. Of several processes each has a budget of its own."""
+    admission_timeout_seconds: float = 10.0
+    """How long an image waits for room in that budget before it is a BusyError."""
+    fetch_workers: int = 32
+    """How many blobs are fetched at once."""
     decode_workers: int | None = None
     """How many images are decoded at once; ``None``: as many as there are processors to run on."""
 
@@ -95,14 +100,15 @@ class Config:
             self._check(name, _is_count(getattr(self, name)), "a whole number above 0")
         for name in ("max_flights", "fetch_workers"):
             self._check(name, _is_count(getattr(self, name)), "a whole number above 0")
-        self._check(
-            "decode_workers", self.decode_workers is None or _is_count(self.decode_workers), "a whole number above 0"
-        )
+        for name in ("decode_workers", "memory_budget_bytes"):
+            value = getattr(self, name)
+            self._check(name, value is None or _is_count(value), "a whole number above 0, or None")
         for name in ("cache_ttl_seconds", "cleanup_interval_seconds"):
             value = getattr(self, name)
             self._check(name, value is None or _is_duration(value), "a number above 0, or None")
         for name in (
             "write_queue_max_age_seconds",
+            "admission_timeout_seconds",
             "fetch_timeout_seconds",
             "flight_timeout_seconds",
             "identity_ttl_seconds",

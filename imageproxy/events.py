@@ -13,6 +13,7 @@ EventName = Literal[
     "fetched",
     "processed",
     "failed",
+    "failure_remembered",
     "blocked",
     "cache_read_failed",
     "cache_written",
@@ -32,6 +33,7 @@ class Event:
     ``fetched``                                   a blob came from its PDS; ``seconds``, ``size_bytes``; no preset
     ``processed``                                 an image was made; ``seconds``, ``size_bytes``
     ``failed``                                    a flight ended in ``error``; told once, however many waited
+    ``failure_remembered``                        refused by a failure seen lately, without a flight; ``error``
     ``blocked``                                   the policy refused; ``error``
     ``cache_read_failed``                         ``error``; goes on as a miss
     ``cache_written``                             ``size_bytes``
@@ -64,6 +66,8 @@ class Stats:
     """Images made."""
     failures: int
     """Flights that ended in an error."""
+    failures_remembered: int
+    """Requests that were refused by a failure seen lately."""
     blocked: int
     """Requests that the policy refused or could not answer."""
     cache_read_errors: int

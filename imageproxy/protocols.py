@@ -29,6 +29,7 @@ __all__ = [
     "Resolver",
     "SupportsCleanup",
     "SupportsClose",
+    "SupportsEstimate",
     "SupportsFences",
     "SupportsInvalidate",
     "SupportsVersion",
@@ -146,6 +147,18 @@ class SupportsClose(Protocol):
 
     def close(self) -> None:
         """Give it back. Calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class SupportsEstimate(Protocol):
+    """A processor that can tell what a decode will cost. Without it, decoding has no bound in memory."""
+
+    def estimate(self, data: bytes, preset: Preset) -> int:
+        """How many bytes of memory ``process`` will take at its peak, beyond ``data``. Must be cheap: no decoding.
+
+        Raises what ``process`` would for a source that it refuses.
+        """
         ...
 
 

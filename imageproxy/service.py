@@ -14,9 +14,12 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import Self
 
+from ._admission import Admission
+from ._failures import Failures, Subject
 from ._flights import Flights
 from ._fork import reset_after_fork
 from ._gate import Gate
+from ._memory import memory_limit_bytes
 from ._miss import Miss
 from ._origin import Origin
 from ._telling import Teller
@@ -53,6 +56,9 @@ _log = logging.getLogger(__name__)
 
 _PURGE_WAIT_SECONDS = 30.0
 """How long a purge waits for writes that are under way, before it reports that the cache may still hold them."""
+
+_MEMORY_SHARE = 4
+"""What the budget is of the memory there is, when the config does not say: one part in four."""
 
 _REMEMBERED_REQUESTS = 4096
 """How many different requests are remembered, so that the next of the same need not be checked again."""
@@ -116,7 +122,8 @@ class Service:
         )
         self._teller = Teller(observers)
         self._gate = Gate(policy)
-        self._origin = Origin(fetcher, resolver, timeout_seconds=config.fetch_timeout_seconds)
+        self._failures = Failures()
+        self._origin = Origin(fetcher, resolver, self._failures, timeout_seconds=config.fetch_timeout_seconds)
         self._writes = WriteBehind(
             cache,
             max_bytes=config.write_queue_max_bytes,
@@ -124,7 +131,20 @@ class Service:
             report=self._tell_write,
         )
         self._flights = Flights(
-            Miss(cache, processor, self._origin, self._gate, self._writes, self._teller),
+            Miss(
+                cache,
+                processor,
+                self._origin,
+                gate=self._gate,
+                writes=self._writes,
+                failures=self._failures,
+                teller=self._teller,
+            ),
+            Admission(
+                config.memory_budget_bytes or memory_limit_bytes() // _MEMORY_SHARE,
+                source_bytes=config.max_source_bytes,
+                max_wait_seconds=config.admission_timeout_seconds,
+            ),
             fetch_workers=config.fetch_workers,
             decode_workers=config.decode_workers or _processor_count(),
             max_flights=config.max_flights,
@@ -135,6 +155,7 @@ class Service:
 
     def _reset_after_fork(self) -> None:
         self._teller.reset_after_fork()
+        self._failures.reset_after_fork()
         self._writes.reset_after_fork()
         self._flights.reset_after_fork()
 
@@ -180,6 +201,7 @@ class Service:
         if data is not None:
             return key, data, "cache"
         self._teller.tell("miss", key.did, key.cid, wanted.name)
+        self._check_failures(key, wanted.name, pds_url or None)
         while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
             since = self._flights.published
             data = self._look_up(key, wanted.name)
@@ -221,6 +243,15 @@ class Service:
             self._teller.tell("blocked", key.did, key.cid, preset, error=error)
             raise
 
+    def _check_failures(self, key: CacheKey, preset: str, pds_url: str | None) -> None:
+        """Raise what is remembered of this image, its blob or its owner."""
+        blob = Subject(key.did, key.cid, pds_url)
+        error = self._failures.recall(blob, blob._replace(cid=None), blob._replace(image=key.preset))
+        if error is not None:
+            error.preset, error.did, error.cid = preset, key.did, key.cid
+            self._teller.tell("failure_remembered", key.did, key.cid, preset, error=error)
+            raise error
+
     def _look_up(self, key: CacheKey, preset: str) -> bytes | None:
         """Step 3. The queue comes first: what has left it is in the cache."""
         data = self._writes.get(key)
@@ -258,6 +289,7 @@ class Service:
             self._flights,
             admit=lambda preset, did, cid: self._admit(preset, did, cid)[1],
             is_cached=lambda key, preset: self._look_up(key, preset.name) is not None,
+            check=lambda key, preset: self._check_failures(key, preset.name, None),
             on_progress=on_progress,
         )
         return warming.run(items, [self._preset(preset) for preset in (self._presets if presets is None else presets)])
@@ -275,6 +307,7 @@ class Service:
             raise ServiceClosedError("the service is closed")
         did, cid = canonical_did(did), None if cid is None else canonical_cid(cid)
         self._flights.fence(did, cid)
+        self._failures.forget(did, cid)
         removed, is_quiet = self._writes.fence(did, cid, timeout=_PURGE_WAIT_SECONDS)
         failed: tuple[str, ...] = ()
         try:
@@ -292,7 +325,9 @@ class Service:
 
         Raises InvalidDIDError, or DIDResolutionError when the resolver fails to forget.
         """
-        self._origin.forget(canonical_did(did))
+        did = canonical_did(did)
+        self._failures.forget(did)
+        self._origin.forget(did)
 
     # What is around the images
 
@@ -317,6 +352,7 @@ class Service:
             fetches=counts["fetched"],
             processed=counts["processed"],
             failures=counts["failed"],
+            failures_remembered=counts["failure_remembered"],
             blocked=counts["blocked"],
             cache_read_errors=counts["cache_read_failed"],
             cache_writes=counts["cache_written"],

@@ -10,6 +10,12 @@ import imageproxy
 
 ROOT = Path(imageproxy.__file__).parent
 
+PIPELINE = {
+    *("_admission", "_failures", "_flights", "_gate", "_memory", "_miss", "_origin", "_telling", "_warm"),
+    "_write_behind",
+}
+NETWORK = {"_addresses", "_client", "_deadline", "_guard"}
+
 # From the bottom up. A module may import what stands in a lower room, and its neighbours in its own.
 ROOMS: list[set[str]] = [
     {"errors"},
@@ -17,20 +23,7 @@ ROOMS: list[set[str]] = [
     {"presets", "config"},
     {"protocols", "events", "results", "urls"},
     {"_fork"},
-    {
-        "_flights",
-        "_gate",
-        "_miss",
-        "_origin",
-        "_telling",
-        "_warm",
-        "_write_behind",
-        "_failures",
-        "_addresses",
-        "_deadline",
-        "_guard",
-        "_client",
-    },
+    PIPELINE | NETWORK,
     {"caches", "fetchers", "resolver", "processors"},
     {"service"},
     {"factory"},
@@ -88,8 +81,8 @@ def test_imports_run_downward(module: str) -> None:
 
 
 def test_the_service_knows_no_concrete_backend() -> None:
-    for module in ("service", "_flights", "_miss", "_origin", "_write_behind", "_gate", "_telling", "_warm"):
-        assert not {name.split(".")[0] for name in imports_of(module)} & BACKENDS, module
+    for module in PIPELINE | {"service"}:
+        assert not {name.split(".")[0] for name in imports_of(module)} & (BACKENDS | NETWORK), module
 
 
 def test_the_backends_do_not_know_each_other() -> None:

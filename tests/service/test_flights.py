@@ -227,7 +227,7 @@ def test_who_comes_back_in_time_joins_the_flight_that_was_left(pool: ThreadPoolE
 
 def test_an_interrupted_caller_leaves_its_flight() -> None:
     class Interrupting(Future):  # type: ignore[type-arg]
-        def exception(self, timeout: float | None = None) -> BaseException | None:
+        def done(self) -> bool:
             raise KeyboardInterrupt
 
     gate = threading.Event()

@@ -60,6 +60,8 @@ def test_every_other_field_has_a_variable_of_its_own_name() -> None:
         "flight_timeout_seconds": "9",
         "max_source_pixels": "12000000",
         "max_flights": "5",
+        "memory_budget_bytes": "1000000",
+        "admission_timeout_seconds": "3",
         "fetch_workers": "2",
         "decode_workers": "3",
         "plc_url": "https://plc.example.com",
