@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 PHOTOS ?=
+SECONDS ?= 60
 BIN := $(VENV)/bin
 SOURCES := $(shell find imageproxy -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test check lint types pytest pds bench format clean
+.PHONY: demo test lint types pytest pds fuzz bench soak format clean
 
 # Photos through the whole pipeline over real HTTP, and a page to look at. PHOTOS=folder takes your own.
 demo: $(VENV)/.installed
@@ -31,8 +32,19 @@ pytest: $(VENV)/.dev pds
 pds: $(VENV)/.dev
 	@$(BIN)/python tests/pds/install.py
 
+# For as long as you like: make fuzz SECONDS=3600
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
+
 bench: $(VENV)/.dev
-	@for script in benchmarks/*.py; do echo "# $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/hit.py
+	$(BIN)/python benchmarks/miss.py
+	$(BIN)/python benchmarks/memory.py
+
+# Sixty-four threads, good and hostile blobs; writes a plot of memory and latency.
+soak: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --plot soak.png
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

@@ -120,5 +120,5 @@ def test_the_top_level_is_the_one_that_the_design_names() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert {name.split("/")[0] for name in tracked} <= {
         "pyproject.toml", "imageproxy", "tests", "docs", "examples", "CHANGELOG.md", "README.md", "LICENSE", "Makefile",
-        "benchmarks", ".ci", ".gitignore",
+        "benchmarks", ".ci", ".gitignore", "SECURITY.md",
     }  # fmt: skip
