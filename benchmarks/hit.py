@@ -17,25 +17,50 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imageproxy.caches import DiskCache
+from imageproxy import DEFAULT, Cache, CacheKey, DiskCache, Preset, Service
 from imageproxy.caches._entry import locate
-from imageproxy.protocols import CacheKey
 
 SIZE = 70_000
 ROUNDS = 200
 CALLS = 200
 
+PRESET_KEY = DEFAULT.get("avatar").key
+
 Reader = Callable[[], object]
 
 
-PRESET = "avatar-0f1e2d3c4b5a.pillow1"
+class Unused:
+    """A fetcher and processor for services that are only asked for what is cached."""
+
+    def fetch(self, pds_url: str, did: str, cid: str, *, timeout: float | None = None) -> bytes:
+        raise AssertionError("a hit fetches nothing")
+
+    def process(self, data: bytes, preset: Preset) -> bytes:
+        raise AssertionError("a hit processes nothing")
+
+
+class DictCache(dict[CacheKey, bytes]):
+    """The cheapest cache there is, to see what the service itself costs."""
+
+    def set(self, key: CacheKey, data: bytes) -> None:
+        self[key] = data
+
+    def purge(self, did: str, cid: str | None = None) -> int:
+        return 0
+
+
+def service(cache: Cache) -> Reader:
+    images = Service(cache, Unused(), Unused())
+    return lambda: images.get_image("avatar", DID, CID)
+
+
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
 
 def key() -> CacheKey:
-    """A key as the service makes one: new for each request, of texts that are there already."""
-    return CacheKey(PRESET, DID, CID, "image/jpeg")
+    """The key that the services below make for the avatar: its texts are there already, the tuple is new."""
+    return CacheKey(PRESET_KEY, DID, CID, "image/jpeg")
 
 
 def bare_read(path: str) -> Reader:
@@ -61,13 +86,20 @@ def readers(root: Path) -> dict[str, Reader]:
         locate.cache_clear()
         return rare.get(key())
 
+    def checked_hit() -> bytes | None:
+        rare._seen.clear()
+        return rare.get(key())
+
     checking = DiskCache(root, checksums=True)
+    table = DictCache({key(): os.urandom(SIZE)})
     return {
         "open, fstat, read, close": bare_read(path),
         "DiskCache.get": lambda: hot.get(key()),
         "DiskCache.get, a key's first": first_hit,
         "DiskCache.get, checksums": lambda: checking.get(key()),
-        # Service.get_image comes here.
+        "DiskCache.get, not hot": checked_hit,
+        "Service.get_image": service(hot),
+        "Service.get_image, dict": service(table),
     }
 
 
