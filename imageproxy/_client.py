@@ -23,23 +23,28 @@ import urllib3
 from typing_extensions import Self
 from urllib3.util.ssl_ import create_urllib3_context
 
-from ._addresses import check_url
+from ._addresses import Target, check_url
 from ._deadline import Deadline, Watchdog
 from ._fork import reset_after_fork
-from ._guard import Dialer, GetAddrInfo, NetworkError, NetworkTimeout, open_through
+from ._guard import Dialer, GetAddrInfo, NetworkClosed, NetworkError, NetworkTimeout, open_through, over
+from ._slots import Slots
 from .errors import ConfigError, UnsafeURLError
 
 __all__ = ["GuardedClient", "Reply", "one_line"]
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-# Kept-alive connections: of the hosts asked last, and of each as many as a service fetches at once by default.
+# How many requests one host is sent at once, as browsers do; also how many of its connections are kept alive.
+_MAX_PER_HOST = 6
+# Of how many hosts connections are kept alive: those asked last.
 _MAX_HOSTS = 32
-_MAX_IDLE_PER_HOST = 16
-_CHUNK_BYTES = 64 * 1024
+# What is read at once. http.client collects it piece by piece, which for chunks of one byte takes 90 times the memory.
+_CHUNK_BYTES = 32 * 1024
 
 
 class GuardedClient:
     """Makes guarded GET requests. Safe to call from threads; connections are kept alive and shared.
+
+    A host is sent 6 requests at once; one more waits until the reply to another is closed.
 
     allow_private_networks: opens private addresses, http and any port, for development.
     user_agent: ``None`` for the library's name and version.
@@ -65,6 +70,7 @@ class GuardedClient:
         self._user_agent = user_agent
         self._dialer = Dialer(allow_private_networks, getaddrinfo or socket.getaddrinfo)
         self._watchdog = Watchdog()
+        self._hosts = Slots(_MAX_PER_HOST)
         self._making = threading.Lock()
         self._pools: urllib3.PoolManager | None = None
         self._is_closed = False
@@ -84,49 +90,65 @@ class GuardedClient:
     def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Reply:
         """Ask, and return with the head of the answer. Redirects are not followed.
 
-        The reply is closed by the caller. Raises UnsafeURLError, NetworkTimeout or NetworkError.
+        The reply is closed by the caller. Raises UnsafeURLError or NetworkError, of which NetworkTimeout and
+        NetworkClosed are children.
         """
         target = check_url(url, allow_private_networks=self.allow_private_networks)
         if deadline.is_over:
-            raise NetworkTimeout(f"no time was left to ask {target.host}")
-        try:
-            with _translated(target.host, deadline), self._dialer.within(deadline):
-                pools = self._started()
-                pool = pools.connection_from_host(target.host, target.port, target.scheme)
-                response = pool.urlopen(
-                    "GET",
-                    target.path,
-                    headers={**pools.headers, **headers, "Accept-Encoding": "identity"},
-                    timeout=urllib3.Timeout(connect=deadline.remaining(), read=deadline.remaining()),
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    preload_content=False,
-                    decode_content=False,
-                    enforce_content_length=True,
-                )
-        except UnsafeURLError as error:
-            error.url = url
-            raise
-        reply = Reply(response, url, target.host, deadline)
+            raise over(deadline, f"no time was left to ask {target.host}")
+        with ExitStack() as stack:
+            stack.enter_context(self._slot(target, deadline))
+            try:
+                response = self._send(target, headers, deadline)
+            except UnsafeURLError as error:
+                error.url = url
+                raise
+            reply = Reply(response, url, target.host, deadline, slot=stack.pop_all())
         if deadline.is_over:  # the head may have been cut off, which http.client takes for its end
             reply.close()
-            raise NetworkTimeout(f"{target.host} took too long")
+            raise over(deadline, f"{target.host} took too long")
         return reply
 
     def close(self) -> None:
-        """Close the connections; requests under way end by themselves. Calling it again does nothing."""
+        """Close the connections, and end the requests under way with a NetworkClosed. Again, it does nothing."""
         with self._making:
             self._is_closed = True
             pools, self._pools = self._pools, None
+        self._watchdog.close()
         if pools is not None:
             pools.clear()
-        self._watchdog.close()
+
+    @contextmanager
+    def _slot(self, target: Target, deadline: Deadline) -> Iterator[None]:
+        hosts, host = self._hosts, (target.scheme, target.host, target.port)
+        if not hosts.take(host, deadline):
+            raise over(deadline, f"{target.host} is busy: {hosts.each} requests to it are under way")
+        try:
+            yield
+        finally:
+            hosts.give_back(host)
+
+    def _send(self, target: Target, headers: Mapping[str, str], deadline: Deadline) -> urllib3.BaseHTTPResponse:
+        with _translated(target.host, deadline), self._dialer.within(deadline):
+            pools = self._started()
+            pool = pools.connection_from_host(target.host, target.port, target.scheme)
+            return pool.urlopen(
+                "GET",
+                target.path,
+                headers={**pools.headers, **headers, "Accept-Encoding": "identity"},
+                timeout=urllib3.Timeout(connect=deadline.remaining(), read=deadline.remaining()),
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+                enforce_content_length=True,
+            )
 
     def _started(self) -> urllib3.PoolManager:
         with self._making:
             if self._is_closed:
-                raise NetworkError("the connections were closed")
+                raise NetworkClosed("the connections were closed")
             if self._pools is None:
                 self._pools = self._make_pools()
             return self._pools
@@ -134,7 +156,7 @@ class GuardedClient:
     def _make_pools(self) -> urllib3.PoolManager:
         pools = urllib3.PoolManager(
             num_pools=_MAX_HOSTS,
-            maxsize=_MAX_IDLE_PER_HOST,
+            maxsize=_MAX_PER_HOST,
             headers={"User-Agent": self._user_agent or _default_user_agent()},
             ssl_context=_make_ssl_context(),  # one for all connections: loading a CA bundle takes 10 ms and more
         )
@@ -147,14 +169,21 @@ class GuardedClient:
         self._pools = None
         self._making = threading.Lock()
         self._watchdog = Watchdog()
+        self._hosts = Slots(_MAX_PER_HOST)
         self._dialer = self._dialer.anew()
 
 
 class Reply:
-    """The head of an answer, and its body still to be read. A context manager; used by one thread."""
+    """The head of an answer, and its body still to be read. A context manager; used by one thread.
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, host: str, deadline: Deadline) -> None:
+    slot: closed with it.
+    """
+
+    def __init__(
+        self, response: urllib3.BaseHTTPResponse, url: str, host: str, deadline: Deadline, *, slot: ExitStack
+    ) -> None:
         self._response = response
+        self._slot = slot
         self._host = host
         self._deadline = deadline
         self.url = url
@@ -164,12 +193,12 @@ class Reply:
         self.content_length: int | None = getattr(response, "length_remaining", None)
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, never decoded. Raises NetworkTimeout or NetworkError, also where it ends too early."""
+        """The body as it comes, never decoded. Raises NetworkError, also where it ends too early."""
         while True:
             with _translated(self._host, self._deadline):
                 chunk = self._response.read(_CHUNK_BYTES)
             if self._deadline.is_over:  # so an end may be one that the watchdog made
-                raise NetworkTimeout(f"{self._host} took too long")
+                raise over(self._deadline, f"{self._host} took too long")
             if not chunk:
                 return
             yield chunk
@@ -185,8 +214,9 @@ class Reply:
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, and close it otherwise."""
-        self._response.close()
-        self._response.release_conn()
+        with self._slot:
+            self._response.close()
+            self._response.release_conn()
 
     def __enter__(self) -> Self:
         return self
@@ -199,14 +229,16 @@ class Reply:
 
 @contextmanager
 def _translated(host: str, deadline: Deadline) -> Iterator[None]:
-    """Turns what the layers below raise into a NetworkError, or a NetworkTimeout where the time is over."""
+    """Turns what the layers below raise into a NetworkError, and says so where the time is over."""
     try:
         yield
     except (NetworkError, UnsafeURLError):
         raise
     # RuntimeError: no thread can be started. ValueError: a status line, header or length that no one can read.
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError, RuntimeError) as error:
-        if deadline.is_over or isinstance(error, (urllib3.exceptions.TimeoutError, socket.timeout)):
+        if deadline.is_over:
+            raise over(deadline, f"{host} took too long") from error
+        if isinstance(error, (urllib3.exceptions.TimeoutError, socket.timeout)):
             raise NetworkTimeout(f"{host} took too long") from error
         raise NetworkError(one_line(f"{host}: {type(error).__name__}: {error}")) from error
 

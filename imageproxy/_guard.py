@@ -8,7 +8,8 @@ keep the name.
 
 from __future__ import annotations
 
-import queue
+import http.client
+import io
 import socket
 import sys
 import threading
@@ -23,12 +24,15 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from ._addresses import refusal_of_address
 from ._deadline import Deadline
+from ._slots import Slots
 from .errors import UnsafeURLError
 
-__all__ = ["Dialer", "GetAddrInfo", "NetworkError", "NetworkTimeout", "open_through"]
+__all__ = ["Dialer", "GetAddrInfo", "NetworkClosed", "NetworkError", "NetworkTimeout", "open_through", "over"]
 
 # A lookup cannot be interrupted, so one that hangs outlives its request; these are the most that may.
 _MAX_LOOKUPS = 64
+# http.client would take 100 headers of 64 KB each, and any number of 1xx answers before them.
+_MAX_HEAD_BYTES = 64 * 1024
 
 _AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 GetAddrInfo = Callable[..., Sequence[_AddressInfo]]
@@ -43,6 +47,15 @@ class NetworkTimeout(NetworkError):  # noqa: N818 - the two words of the field
     """Its time was over."""
 
 
+class NetworkClosed(NetworkError):  # noqa: N818 - as the word before
+    """The client was closed while it was under way, or before."""
+
+
+def over(deadline: Deadline, said: str) -> NetworkError:
+    """Why a request ends whose time is over: ``said``, or that the client was closed."""
+    return NetworkClosed("the connections were closed") if deadline.was_closed else NetworkTimeout(said)
+
+
 class Dialer:
     """Opens the connections: looks a name up, judges its addresses, connects to one of them, within the deadline.
 
@@ -53,7 +66,7 @@ class Dialer:
     def __init__(self, allow_private_networks: bool, getaddrinfo: GetAddrInfo) -> None:
         self._allow_private_networks = allow_private_networks
         self._getaddrinfo = getaddrinfo
-        self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+        self._lookups = Slots(_MAX_LOOKUPS)
         self._now = threading.local()
 
     def anew(self) -> Dialer:
@@ -90,7 +103,7 @@ class Dialer:
             except OSError as error:
                 failure = error
         if deadline.is_over:
-            raise NetworkTimeout(f"{host} took too long to connect")
+            raise over(deadline, f"{host} took too long to connect")
         raise failure or OSError(f"{host} has no address")
 
     def _connect(self, host: str, answer: _AddressInfo, timeout: float, options: Any) -> socket.socket:
@@ -100,9 +113,9 @@ class Dialer:
             for option in options or ():
                 sock.setsockopt(*option)
             sock.settimeout(timeout)
+            self.hold(sock)
             sock.connect(address)
             self._judge(host, sock.getpeername()[0])
-            self.hold(sock)
             sock.settimeout(max(self._now.deadline.remaining(), 0.001))  # 0 would mean: do not wait at all
         except BaseException:
             sock.close()
@@ -116,31 +129,32 @@ class Dialer:
 
     def _look_up(self, host: str, port: int, deadline: Deadline) -> Sequence[_AddressInfo]:
         """All addresses of a name. The system's lookup has no time limit, so a thread waits for it in our place."""
-        answer: queue.SimpleQueue[Sequence[_AddressInfo] | Exception] = queue.SimpleQueue()
+        answered = threading.Event()
+        answers: list[Sequence[_AddressInfo] | Exception] = []
         lookups = self._lookups
 
         def look_up() -> None:
             try:
-                answer.put(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+                answers.append(self._getaddrinfo(host, port, 0, socket.SOCK_STREAM))
             except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-                answer.put(error)
+                answers.append(error)
             finally:
-                lookups.release()
+                lookups.give_back(None)
+                answered.set()
 
-        if not lookups.acquire(timeout=max(deadline.remaining(), 0)):
-            raise NetworkTimeout(f"{host} was not looked up: too many lookups hang")
+        if not lookups.take(None, deadline):
+            raise over(deadline, f"{host} was not looked up: too many lookups hang")
         try:
             threading.Thread(target=look_up, name="imageproxy-lookup", daemon=True).start()
         except RuntimeError:
-            lookups.release()
+            lookups.give_back(None)
             raise
-        try:
-            found = answer.get(timeout=max(deadline.remaining(), 0))
-        except queue.Empty:
-            raise NetworkTimeout(f"looking up {host} took too long") from None
-        if isinstance(found, Exception):
-            raise found
-        return found
+        deadline.wait(answered)
+        if not answers:
+            raise over(deadline, f"looking up {host} took too long")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
 
 
 def open_through(dialer: Dialer, pools: PoolManager) -> None:
@@ -151,8 +165,41 @@ def open_through(dialer: Dialer, pools: PoolManager) -> None:
     }
 
 
+class _Head:
+    """The lines before a body, up to a limit of bytes for them all."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._left = _MAX_HEAD_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise http.client.HTTPException(f"the head of the answer has more than {_MAX_HEAD_BYTES} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer with a head of limited size."""
+
+    def begin(self, **options: Any) -> None:
+        file = self.fp
+        self.fp = _Head(file)  # type: ignore[assignment]
+        try:
+            super().begin(**options)
+        finally:
+            if self.fp is not None:  # it is None after a status line that is none
+                self.fp = file
+
+
 class _GuardedHTTPConnection(HTTPConnection):
     """A connection that the dialer opens."""
+
+    response_class = _Answer
 
     def __init__(self, *args: Any, dialer: Dialer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

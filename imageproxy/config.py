@@ -89,10 +89,10 @@ class Config:
             )
             self._check(name, is_url, "a URL such as 'https://example.com'" + (", or empty" if empty_is_fine else ""))
             object.__setattr__(self, name, value.rstrip("/"))
-        for name in ("url_signing_key", "user_agent"):
-            value = getattr(self, name)
-            is_line = isinstance(value, str) and value != "" and value.isprintable()
-            self._check(name, value is None or is_line, "a line of text, or None")
+        key, agent = self.url_signing_key, self.user_agent
+        self._check("url_signing_key", key is None or _is_line(key), "a line of text, or None")
+        is_header = agent is None or (_is_line(agent) and agent.isascii())
+        self._check("user_agent", is_header, "a line of ASCII text, or None")
         if isinstance(self.cache_path, (str, os.PathLike)) and str(self.cache_path):
             object.__setattr__(self, "cache_path", Path(self.cache_path))
         self._check("cache_path", self.cache_path is None or isinstance(self.cache_path, Path), "a path, or None")
@@ -148,6 +148,10 @@ class Config:
                 shown = "hidden" if name == "url_signing_key" else repr(text)
                 raise ConfigError(f"{variable} is {shown}; it must be {wanted}", option=variable, value=text) from None
         return cls(**values)  # type: ignore[arg-type]  # each value was checked above
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def _is_count(value: object) -> bool:

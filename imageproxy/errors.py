@@ -170,10 +170,14 @@ class DIDNotFoundError(DIDResolutionError):
 
 
 class PDSFetchError(ImageProxyError):
-    """The PDS did not give the blob. ``pds_url`` is the server asked, ``status`` its HTTP status if it answered."""
+    """The PDS did not give the blob. ``pds_url`` is the server asked, ``status`` its HTTP status if it answered.
+
+    ``retry_after`` is how many seconds the server wants to be left alone, where it said so.
+    """
 
     pds_url: str | None = None
     status: int | None = None
+    retry_after: float | None = None
 
 
 NotFoundReason = Literal[

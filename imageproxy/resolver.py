@@ -22,7 +22,7 @@ from typing_extensions import Self
 from ._addresses import check_base_url
 from ._client import GuardedClient, one_line
 from ._fork import reset_after_fork
-from ._guard import NetworkError, NetworkTimeout
+from ._guard import NetworkClosed, NetworkError, NetworkTimeout
 from .errors import ConfigError, DIDNotFoundError, DIDResolutionError, UnsafeURLError
 from .identifiers import canonical_did
 
@@ -133,7 +133,7 @@ class DIDResolver:
             self._asking.pop(did, None)
 
     def close(self) -> None:
-        """Close the connections; lookups under way end by themselves. Calling it again does nothing."""
+        """Close the connections. Questions under way end at once with a DIDResolutionError; so do later ones."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -233,7 +233,10 @@ class DIDResolver:
 
 def _is_down(error: DIDResolutionError) -> bool:
     """Whether the directory could not answer, rather than answered something that is of no use."""
-    return isinstance(error.__cause__, NetworkError) or error.status == 429 or (error.status or 0) >= 500
+    cause = error.__cause__
+    if isinstance(cause, NetworkError):
+        return not isinstance(cause, NetworkClosed)
+    return error.status == 429 or (error.status or 0) >= 500
 
 
 class _Malformed(Exception):  # noqa: N818 - never leaves this file

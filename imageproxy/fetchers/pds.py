@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from urllib.parse import urlencode
 
@@ -18,7 +21,8 @@ from typing_extensions import Self
 from imageproxy._addresses import check_base_url, follow
 from imageproxy._client import GuardedClient, Reply, one_line
 from imageproxy._deadline import Deadline
-from imageproxy._guard import NetworkError, NetworkTimeout
+from imageproxy._guard import NetworkClosed, NetworkError, NetworkTimeout
+from imageproxy._retry import next_wait, read_retry_after
 from imageproxy.errors import (
     CIDMismatchError,
     ConfigError,
@@ -33,6 +37,8 @@ from imageproxy.errors import (
 from imageproxy.identifiers import Cid, canonical_did, compute_cid
 
 __all__ = ["PDSFetcher"]
+
+_log = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -52,7 +58,8 @@ _MATROSKA = bytes.fromhex("1a45dfa3")
 class PDSFetcher:
     """The Fetcher that asks the account's PDS.
 
-    timeout_seconds: for a whole fetch: looking the name up, connecting, TLS, redirects, headers and body.
+    timeout_seconds: for a whole fetch: waiting for its turn, looking the name up, connecting, TLS, redirects, headers
+        and body, and asking again.
     max_bytes: the largest blob that is read.
     allow_private_networks: for a PDS on this machine: opens private addresses, http and any port. Never in production.
     user_agent: ``None`` for the library's name and version.
@@ -60,6 +67,10 @@ class PDSFetcher:
     What comes back is proved to be the blob that was asked for: its bytes match the CID. Only public addresses are
     asked, also in redirects. Proxies of the environment are not used, since what they connect to cannot be judged;
     ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` are, as requests does, when the first fetch begins.
+
+    It has manners: one server is sent 6 requests at once. Where a failure may pass (a connection that fails or breaks,
+    429, 502, 503, 504), it asks again, up to twice: after a random wait of up to half a second, then of up to one, or
+    after what ``Retry-After`` says. Where that is later than the deadline, the error carries it as ``retry_after``.
 
     Safe to call from threads, which share its connections; works in the children of a fork. ``close()`` it, or use it
     in a ``with``. Raises ConfigError for an option that cannot be meant.
@@ -83,6 +94,8 @@ class PDSFetcher:
         self.max_bytes = max_bytes
         self.allow_private_networks = allow_private_networks
         self._client = GuardedClient(allow_private_networks=allow_private_networks, user_agent=user_agent)
+        self._random = random.random
+        self._pause: Callable[[Deadline, float], None] = Deadline.pause
 
     def fetch(self, pds_url: str, did: str, cid: str, *, timeout: float | None = None) -> bytes:
         """The blob's bytes.
@@ -98,9 +111,10 @@ class PDSFetcher:
         wanted = _provable(cid)
         seconds = self.timeout_seconds if timeout is None else min(self.timeout_seconds, timeout)
         try:
-            with self._client.deadline(seconds) as deadline, self._open(pds_url, did, cid, deadline) as reply:
-                self._check_answer(reply)
-                data = self._read_blob(reply)
+            base_url = check_base_url(pds_url, allow_private_networks=self.allow_private_networks)
+            url = self.blob_url(base_url, did, cid)
+            with self._client.deadline(seconds) as deadline:
+                data = self._ask(url, deadline)
             if not wanted.verify(data):
                 raise CIDMismatchError(
                     f"the PDS gave {len(data)} bytes that are not those of {cid}", actual_cid=compute_cid(data)
@@ -133,7 +147,7 @@ class PDSFetcher:
         return {"Accept": "*/*"}
 
     def close(self) -> None:
-        """Close the connections; fetches under way end by themselves. Calling it again does nothing."""
+        """Close the connections. Fetches under way end at once with a PDSFetchError; so do later ones."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -144,10 +158,24 @@ class PDSFetcher:
     ) -> None:
         self.close()
 
-    def _open(self, pds_url: str, did: str, cid: str, deadline: Deadline) -> Reply:
+    def _ask(self, url: str, deadline: Deadline) -> bytes:
+        """What the server gives, not yet proved; asked for again where that may help and there is time."""
+        attempt = 0
+        while True:
+            try:
+                with self._open(url, deadline) as reply:
+                    self._check_answer(reply)
+                    return self._read_blob(reply)
+            except (NetworkError, PDSFetchError) as error:
+                wait = next_wait(error, attempt, deadline.remaining(), self._random)
+                if wait is None:
+                    raise
+                _log.debug("asking again in %.2f seconds: %s", wait, error)
+            self._pause(deadline, wait)
+            attempt += 1
+
+    def _open(self, url: str, deadline: Deadline) -> Reply:
         """The first answer that is no redirect. The body of a redirect is never read."""
-        base_url = check_base_url(pds_url, allow_private_networks=self.allow_private_networks)
-        url = self.blob_url(base_url, did, cid)
         for _ in range(_MAX_REDIRECTS + 1):
             reply = self._client.get(url, self.request_headers(url), deadline)
             location = reply.headers.get("Location")
@@ -214,7 +242,8 @@ def _refusal(reply: Reply) -> PDSFetchError:
     if reason is None and reply.status == 404:
         reason = "not_found"
     if reason is None:
-        return PDSFetchError(said, status=reply.status)
+        retry_after = read_retry_after(reply.headers.get("Retry-After"), time.time())
+        return PDSFetchError(said, status=reply.status, retry_after=retry_after)
     return PDSNotFoundError(said, reason=reason, status=reply.status)
 
 
@@ -222,7 +251,7 @@ def _read_error(reply: Reply) -> tuple[str, str]:
     """The ``error`` and ``message`` of an XRPC error (atproto.com/specs/xrpc), as far as they can be read."""
     try:
         answer = json.loads(reply.read_up_to(_MAX_ERROR_BYTES))
-    except NetworkTimeout:
+    except (NetworkTimeout, NetworkClosed):
         raise
     except (NetworkError, ValueError, RecursionError):
         return "", ""

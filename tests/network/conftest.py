@@ -8,8 +8,10 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import trustme
@@ -162,14 +164,31 @@ def serve_bytes(serve: Callable[..., Server]) -> Callable[..., Server]:
 
 @pytest.fixture
 def open_fetcher() -> Iterator[Callable[..., PDSFetcher]]:
-    """``open_fetcher(**options)``: a fetcher for loopback, closed after the test."""
+    """``open_fetcher(**options)``: a fetcher for loopback that asks again without a wait, closed after the test."""
     with contextlib.ExitStack() as stack:
 
         def make(**options: object) -> PDSFetcher:
             defaults: dict[str, object] = {"allow_private_networks": True, "timeout_seconds": 5.0}
-            return stack.enter_context(PDSFetcher(**{**defaults, **options}))  # type: ignore[arg-type]
+            fetcher = stack.enter_context(PDSFetcher(**{**defaults, **options}))  # type: ignore[arg-type]
+            fetcher._random = lambda: 0.0
+            return fetcher
 
         yield make
+
+
+@pytest.fixture
+def open_named_fetcher(open_fetcher: Callable[..., PDSFetcher]) -> Callable[..., PDSFetcher]:
+    """Like ``open_fetcher``, for a machine on which every name has the address 127.0.0.1."""
+
+    def getaddrinfo(_: str, port: int, *__: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    def make(**options: object) -> PDSFetcher:
+        fetcher = open_fetcher(**options)
+        fetcher._client._dialer._getaddrinfo = getaddrinfo
+        return fetcher
+
+    return make
 
 
 @pytest.fixture
@@ -224,7 +243,7 @@ def left_behind() -> Callable[[], tuple[int, list[str]]]:
 
     def count() -> tuple[int, list[str]]:
         for each in threading.enumerate():
-            if each.name == "imageproxy-lookup":  # has answered, and may need a moment to end
+            if each.name == "imageproxy-lookup" and each.is_alive():  # has answered, and may need a moment to end
                 each.join(5)
         ours = [each.name for each in threading.enumerate() if each.name.startswith("imageproxy-")]
         return _open_descriptors() - before, ours
@@ -237,3 +256,63 @@ def elapsed() -> Callable[[], float]:
     """Seconds since the fixture was made."""
     started = time.monotonic()
     return lambda: time.monotonic() - started
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """``until(condition)`` returns when it is true, and fails where that takes too long."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        gives_up_at = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < gives_up_at
+            threading.Event().wait(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[Callable[[], object]], Run]]:
+    """``run(work)`` does the work on a thread, which the test waits for at its end."""
+    runs: list[Run] = []
+
+    def start(work: Callable[[], object]) -> Run:
+        runs.append(Run(work))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.thread.join(20)
+        assert not each.thread.is_alive()
+
+
+class Run:
+    """Work on a thread of its own: what it returned, or what it failed with."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.returned: object = None
+        self.failed: BaseException | None = None
+        self._work = work
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.returned = self._work()
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.failed = error
+
+    def outcome(self) -> object:
+        """What it failed with, or else returned, once it has ended."""
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.failed or self.returned
+
+
+@pytest.fixture
+def peak_bytes() -> Iterator[Callable[[], int]]:
+    """``peak_bytes()``: how much more memory than at the start was in use, at most."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    yield lambda: tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()

@@ -7,8 +7,10 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imageproxy._client import GuardedClient, Reply, one_line
-from imageproxy._guard import NetworkError, NetworkTimeout
+from imageproxy._guard import NetworkClosed, NetworkError, NetworkTimeout
 from imageproxy.errors import ConfigError, UnsafeURLError
 
 
@@ -158,6 +160,17 @@ def test_own_user_agent_is_sent(serve_bytes: Any, answer: Any) -> None:
     with _get(GuardedClient(allow_private_networks=True, user_agent="my-app/1.0 (+https://example.com)"), server.url()):
         pass
     assert b"User-Agent: my-app/1.0 (+https://example.com)\r\n" in server.heads[0]
+
+
+def test_default_user_agent_of_a_checkout_has_no_version(monkeypatch: Any, serve_bytes: Any, answer: Any) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    server = serve_bytes(answer(b""))
+    with _get(GuardedClient(allow_private_networks=True), server.url()):
+        pass
+    assert b"User-Agent: atproto-imageproxy\r\n" in server.heads[0]
 
 
 @pytest.mark.parametrize("user_agent", ["", "a\r\nX: y", "naïve", "a\x00"])
@@ -304,6 +317,48 @@ def test_closed_client_asks_no_more() -> None:
     with pytest.raises(NetworkError, match="closed"), client.deadline(5) as deadline:
         client.get("http://127.0.0.1:9/", {}, deadline)
     client.close()
+
+
+def test_client_closed_after_its_time_began_makes_no_connection(serve_bytes: Any, answer: Any) -> None:
+    server, client = serve_bytes(answer(b"")), GuardedClient(allow_private_networks=True)
+    with client.deadline(5) as deadline, client.get(server.url(), {}, deadline):
+        pass
+    with client.deadline(5) as deadline:
+        client.close()
+        with pytest.raises(NetworkClosed):
+            client.get(server.url(), {}, deadline)
+    assert server.connections == 1
+
+
+def test_lookup_that_no_thread_can_be_started_for_is_an_error_of_ours(monkeypatch: Any) -> None:
+    client = GuardedClient(getaddrinfo=lambda *_: [])
+    start = threading.Thread.start
+
+    def no_lookups(thread: threading.Thread) -> None:
+        if thread.name == "imageproxy-lookup":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_lookups)
+    with pytest.raises(NetworkError, match="can't start new thread"), _get(client, "https://pds.example.com/"):
+        pass
+    assert len(client._dialer._lookups) == len(client._hosts) == 0
+
+
+def test_slots_and_connections_are_made_anew_in_a_child(serve_bytes: Any, answer: Any) -> None:
+    """As the hook of a fork does it, here without one: what was under way stays the parent's."""
+    server, client = serve_bytes(answer(b"x")), GuardedClient(allow_private_networks=True)
+    with client.deadline(5) as deadline, client.get(server.url(), {}, deadline) as reply:
+        parents = client._watchdog
+        client._reset_after_fork()
+        assert len(client._hosts) == 0
+        assert reply.read_up_to(10) == b"x"
+    with client.deadline(5) as deadline, client.get(server.url(), {}, deadline) as reply:
+        assert reply.read_up_to(10) == b"x"
+    assert server.connections == 2
+    client.close()
+    parents.close()
+    client._parents_pools.clear()
 
 
 def test_making_a_client_starts_and_reads_nothing(monkeypatch: Any, left_behind: Any) -> None:

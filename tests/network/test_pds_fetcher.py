@@ -586,6 +586,27 @@ class TestRedirects:
         assert caught.value.rule == "link_local"
         assert inside.connections == 0
 
+    @pytest.mark.parametrize("later", [["169.254.169.254"], ["127.0.0.1", "169.254.169.254"]])
+    def test_name_that_changes_its_mind_between_two_hops_is_refused(
+        self, later: list[str], serve_bytes: Any, answer: Any, open_fetcher: Any, did: str, cid: str
+    ) -> None:
+        """The connection of a redirect is not used again, so the name is looked up and judged anew."""
+        server = serve_bytes(answer(b"", "302 Found", ("Location: /inside",)))
+        asked: list[str] = []
+
+        def getaddrinfo(host: str, port: int, *_: Any) -> list[Any]:
+            asked.append(host)
+            addresses = ["127.0.0.1"] if len(asked) == 1 else later
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+        fetcher = open_fetcher()
+        fetcher._client._dialer._getaddrinfo = getaddrinfo
+        with pytest.raises(UnsafeURLError) as caught:
+            fetcher.fetch(server.url("pds.test"), did, cid)
+        assert (caught.value.rule, caught.value.url) == ("link_local", server.url("pds.test") + "/inside")
+        assert asked == ["pds.test"] * 2
+        assert len(server.heads) == 1
+
     def test_bytes_behind_a_redirect_are_proved(
         self, serve_bytes: Any, answer: Any, open_fetcher: Any, did: str, cid: str
     ) -> None:

@@ -115,6 +115,7 @@ def test_words_for_false(text: str) -> None:
         ("MAX_FLIGHTS", "1.5"),
         ("DECODE_WORKERS", "0"),
         ("USER_AGENT", "a\nb: c"),
+        ("USER_AGENT", "näme"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_value_and_what_would_do(variable: str, text: str) -> None:
