@@ -43,7 +43,7 @@ from .events import Event, Stats
 from .factory import create_service
 from .fetchers.pds import PDSFetcher
 from .identifiers import Cid, cid_of, compute_cid
-from .presets import BLUESKY, DEFAULT, FitMode, Preset, PresetRegistry, get_preset, list_presets
+from .presets import BLUESKY, DEFAULT, FitMode, ImageFormat, Preset, PresetRegistry, get_preset, list_presets
 from .processors.pillow import PillowProcessor
 from .protocols import BlobPolicy, Cache, CacheKey, Fetcher, Observer, Processor, Resolver
 from .resolver import DIDResolver
@@ -74,6 +74,7 @@ __all__ = [
     "Fetcher",
     "FitMode",
     "Image",
+    "ImageFormat",
     "ImageProxyError",
     "ImageTooLargeError",
     "ImageURLs",

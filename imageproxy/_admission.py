@@ -146,7 +146,7 @@ class Admission:
                 self._grant(reservation)
 
     def _has_room(self, reservation: Reservation) -> bool:
-        # A single source gets in whatever the budget, or nothing ever would where it is small.
+        # Where nothing is held, anything gets in, or it never would.
         return self.reserved_bytes == 0 or self.reserved_bytes + reservation.cost <= self._budget
 
     def _grant(self, reservation: Reservation) -> None:

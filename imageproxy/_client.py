@@ -26,7 +26,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from ._addresses import Target, check_url
 from ._deadline import Deadline, Watchdog
 from ._fork import reset_after_fork
-from ._guard import Dialer, GetAddrInfo, NetworkClosed, NetworkError, NetworkTimeout, open_through, over
+from ._guard import Dialer, GetAddrInfo, NetworkBusy, NetworkClosed, NetworkError, NetworkTimeout, open_through, over
 from ._slots import Slots
 from .errors import ConfigError, UnsafeURLError
 
@@ -116,13 +116,20 @@ class GuardedClient:
             pools, self._pools = self._pools, None
         self._watchdog.close()
         if pools is not None:
+            # clear() leaves the closing to finalizers, which the traceback of a failed request can hold up.
+            for key in pools.pools.keys():  # noqa: SIM118 - it is no dict, and is not iterated over
+                pool = pools.pools.get(key)
+                if pool is not None:
+                    pool.close()
             pools.clear()
 
     @contextmanager
     def _slot(self, target: Target, deadline: Deadline) -> Iterator[None]:
         hosts, host = self._hosts, (target.scheme, target.host, target.port)
         if not hosts.take(host, deadline):
-            raise over(deadline, f"{target.host} is busy: {hosts.each} requests to it are under way")
+            if deadline.was_closed:
+                raise over(deadline, "")
+            raise NetworkBusy(f"{target.host} is busy: {hosts.each} requests to it are under way")
         try:
             yield
         finally:

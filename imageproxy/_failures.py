@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .errors import (
     CIDMismatchError,
@@ -26,7 +26,9 @@ from .errors import (
     UnsupportedFormatError,
 )
 
-__all__ = ["Failures", "Subject"]
+__all__ = ["Failures", "Subject", "of_blob", "passing"]
+
+ErrorT = TypeVar("ErrorT", bound=ImageProxyError)
 
 _MAX_ENTRIES = 10_000
 _OVERLOADED = frozenset({429, 502, 503, 504})
@@ -38,6 +40,7 @@ _GONE_ACCOUNT = 60.0
 _BROKEN = 600.0
 _WRONG_BYTES = 60.0
 _DOWN = 10.0
+_MAX_RETRY_AFTER = 120.0  # a server may ask for longer; it is asked again all the same
 _UNKNOWN_DID = 60.0
 _UNRESOLVED_DID = 5.0
 
@@ -90,14 +93,27 @@ class Failures:
             return None
 
     def note(self, error: ImageProxyError, *, did: str, cid: str, pds_url: str | None, image: str | None) -> None:
-        """Remember a failure, if it is of a kind that is remembered.
+        """Remember a failure, if it is of a kind that is remembered. A server's own failures are not: ``note_server``.
 
         pds_url: what the caller gave. image: the key of the image, for a failure of processing.
         """
         subject, seconds = _scope(error, did, cid, pds_url, image)
+        self._remember(subject, seconds, error)
+
+    def note_server(self, error: PDSFetchError, pds_url: str) -> None:
+        """Remember that a server is down or overloaded, if that is what the error says.
+
+        Called where the server was asked, and nowhere else: an error that is raised again from here must not renew
+        itself.
+        """
+        if _is_of_server(error):
+            seconds = max(_DOWN, min(error.retry_after or 0.0, _MAX_RETRY_AFTER))
+            self._remember(Subject(pds_url=pds_url), seconds, error)
+
+    def _remember(self, subject: Subject, seconds: float, error: ImageProxyError) -> None:
         if seconds > 0:
             with self._lock:
-                self._seen[subject] = self._clock() + seconds, error
+                self._seen[subject] = self._clock() + seconds, error.afresh()
                 self._seen.move_to_end(subject)
                 while len(self._seen) > _MAX_ENTRIES:
                     self._seen.popitem(last=False)
@@ -109,26 +125,50 @@ class Failures:
                 del self._seen[subject]
 
 
+def passing(error: ErrorT) -> ErrorT:
+    """Mark an error as one that says nothing of the next try, so that it is not remembered."""
+    vars(error)["_is_passing"] = True
+    return error
+
+
+def of_blob(error: ErrorT) -> ErrorT:
+    """Mark an error as one that is true of the blob, whatever the preset."""
+    vars(error)["_is_of_blob"] = True
+    return error
+
+
+def _is_of_server(error: PDSFetchError) -> bool:
+    if isinstance(error, (PDSNotFoundError, CIDMismatchError, UnsafeURLError)) or "_is_passing" in vars(error):
+        return False
+    return error.pds_url is not None and (error.status is None or error.status in _OVERLOADED)
+
+
+def _is_passing(error: ImageProxyError) -> bool:
+    """Whether it tells of this process rather than of what was asked for: no memory, no file to be had."""
+    cause = error.__cause__
+    is_ours = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+    return "_is_passing" in vars(error) or (is_ours and isinstance(error, ProcessingError))
+
+
 def _scope(error: ImageProxyError, did: str, cid: str, pds_url: str | None, image: str | None) -> tuple[Subject, float]:
     """What a failure is true of, and for how many seconds it is believed; 0 for what is not remembered."""
-    blob = Subject(did, cid, pds_url)
+    blob, account = Subject(did, cid, pds_url), Subject(did, None, pds_url)
+    if _is_passing(error):
+        return blob, 0.0
     match error:
-        case PDSNotFoundError():
-            if error.reason in ("blob_not_found", "not_found"):
-                return blob, _GONE_BLOB
-            return Subject(did, None, pds_url), _GONE_ACCOUNT
+        case PDSNotFoundError(reason="blob_not_found" | "not_found"):
+            return blob, _GONE_BLOB
+        case PDSNotFoundError() | UnsafeURLError():
+            return account, _GONE_ACCOUNT
         case CIDMismatchError():
             return blob, _WRONG_BYTES
-        case UnsafeURLError():
-            return Subject(did, None, pds_url), _GONE_ACCOUNT
         case PDSFetchError():
-            is_server = error.pds_url is not None and (error.status is None or error.status in _OVERLOADED)
-            return (Subject(pds_url=error.pds_url) if is_server else blob), _DOWN
+            return blob, 0.0 if _is_of_server(error) else _DOWN
         case DIDNotFoundError():
-            return Subject(did, None, pds_url), _UNKNOWN_DID
+            return account, _UNKNOWN_DID
         case DIDResolutionError():
-            return Subject(did, None, pds_url), _UNRESOLVED_DID
+            return account, _UNRESOLVED_DID
         case UnsupportedFormatError() | ImageTooLargeError() | ProcessingError():
-            return blob._replace(image=image), _BROKEN
+            return (blob if "_is_of_blob" in vars(error) else blob._replace(image=image)), _BROKEN
         case _:
             return blob, 0.0

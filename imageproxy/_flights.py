@@ -31,6 +31,9 @@ from .protocols import CacheKey
 __all__ = ["Flight", "Flights", "Visit", "Work"]
 
 
+_SLOTS = 1024
+
+
 class Visit:
     """One fetch of a blob and the flights that wait for it."""
 
@@ -63,6 +66,7 @@ class Flight:
         self.preset = preset
         self.visit = visit
         self.future: Future[bytes] = Future()
+        self.future.set_running_or_notify_cancel()  # one waiter must not be able to cancel it for the others
         self.waiters = 0
         self.is_fenced = False
         self.is_over = False
@@ -91,6 +95,10 @@ class Work(Protocol):
 
     def publish(self, flight: Flight, image: bytes) -> None:
         """Hand the image to the cache. Called with the lock of the flights held: must be quick, and must not raise."""
+        ...
+
+    def remember(self, flight: Flight, error: ImageProxyError) -> None:
+        """Keep a failure for those who ask next. Called as ``publish`` is, and not after a purge."""
         ...
 
     def failed(self, flight: Flight, error: ImageProxyError) -> None:
@@ -122,8 +130,7 @@ class Flights:
         self._max_flights = max_flights
         self._timeout_seconds = timeout_seconds
         self._is_closed = False
-        self.published = 0
-        """How many images were handed to the cache; see ``join``. Reading it takes no lock."""
+        self._published = [0] * _SLOTS
         self._reset()
 
     def _reset(self) -> None:
@@ -131,6 +138,7 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[Hashable, Flight] = {}
         self._visits: dict[Hashable, Visit] = {}
+        self._live: set[Visit] = set()  # those too that were struck from the tables
         self._fetchers = ThreadPoolExecutor(self._fetch_workers, thread_name_prefix="imageproxy-fetch")
         self._decoders = ThreadPoolExecutor(self._decode_workers, thread_name_prefix="imageproxy-decode")
 
@@ -138,6 +146,10 @@ class Flights:
         """What is under way in the parent is the parent's."""
         self._admission.reset_after_fork()
         self._reset()
+
+    def published(self, *keys: CacheKey) -> int:
+        """How many of these images (and some others) were handed to the cache; see ``join``. Takes no lock."""
+        return sum(self._published[hash(key) % _SLOTS] for key in keys)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -161,7 +173,7 @@ class Flights:
             if missing:
                 if self._is_closed:
                     raise ServiceClosedError("the service is closed")
-                if since is not None and self.published != since:
+                if since is not None and self.published(*(key for key, _ in wanted)) != since:
                     return None
                 if len(self._flights) + missing > self._max_flights:
                     raise BusyError(
@@ -182,6 +194,7 @@ class Flights:
         if visit is None:
             visit = Visit(key.did, key.cid, pds_url)
             self._visits[visit.name] = visit
+            self._live.add(visit)
         flight = Flight(key, preset, visit)
         visit.flights.append(flight)
         self._flights[flight.name] = flight
@@ -232,7 +245,7 @@ class Flights:
         """
         with self._lock:
             flight.waiters -= 1
-            if flight.waiters == 0 and not flight.visit.has_begun:
+            if flight.waiters == 0 and not flight.is_over and _is_waiting(flight):
                 self._drop(flight)
 
     def _refuse_overdue(self) -> None:
@@ -288,13 +301,13 @@ class Flights:
         with self._lock:
             flights = list(visit.flights)
             for flight in flights:
-                self._drop(flight)
+                self._drop(flight, error)
         for flight in flights:
             self._fail(flight, error)
 
     def _fail_flight(self, flight: Flight, error: BaseException) -> None:
         with self._lock:
-            self._drop(flight)
+            self._drop(flight, error)
         self._fail(flight, error)
 
     def _run_flight(self, flight: Flight) -> None:
@@ -314,7 +327,7 @@ class Flights:
         with self._lock:
             if not flight.is_fenced:
                 self._work.publish(flight, image)
-                self.published += 1
+                self._published[hash(flight.key) % _SLOTS] += 1
             self._drop(flight)
         if not flight.future.done():
             flight.future.set_result(image)
@@ -329,14 +342,18 @@ class Flights:
         own.preset = own.preset or flight.preset.name
         own.did = own.did or flight.key.did
         own.cid = own.cid or flight.key.cid
-        self._work.failed(flight, own)
-        if not flight.future.done():
-            flight.future.set_exception(own)
+        try:
+            self._work.failed(flight, own)
+        finally:
+            if not flight.future.done():
+                flight.future.set_exception(own)
 
     # The tables: with the lock held.
 
-    def _drop(self, flight: Flight) -> None:
+    def _drop(self, flight: Flight, error: BaseException | None = None) -> None:
         """The flight is over, one way or another; the last one ends its visit and frees the bytes."""
+        if isinstance(error, ImageProxyError) and not flight.is_fenced:
+            self._work.remember(flight, error)
         self._strike(flight)
         flight.is_over = True
         self._admission.end(flight.room)
@@ -345,6 +362,7 @@ class Flights:
             visit.flights.remove(flight)
         if not visit.flights:
             self._strike_visit(visit)
+            self._live.discard(visit)
             visit.data = None
             self._admission.end(visit.room)
             visit.ended.set()
@@ -379,19 +397,25 @@ class Flights:
         """
         with self._lock:
             self._is_closed = True
-            flights = list(self._flights.values())
-            waiting = [flight for flight in flights if not flight.visit.has_begun]
-            running = [flight for flight in flights if flight.visit.has_begun and flight.waiters > 0]
-            is_quiet = len(waiting) + len(running) == len(flights)
-            for flight in waiting:
-                self._drop(flight)
-        for flight in waiting:
-            self._fail(flight, ServiceClosedError("the service was closed before this image was begun"))
+            running = [visit for visit in self._live if visit.has_begun and any(each.waiters for each in visit.flights)]
+            idle = [visit for visit in self._live if visit not in running]
+            is_quiet = not any(visit.has_begun for visit in idle)
+        self._end_visits(idle)
         deadline = None if timeout is None else time.monotonic() + timeout
-        is_over = all(_is_ended(flight.visit, deadline) for flight in running)
+        is_over = all(_is_ended(visit, deadline) for visit in running)
+        self._end_visits(running)
         self._fetchers.shutdown(wait=is_over and is_quiet)
         self._decoders.shutdown(wait=is_over and is_quiet)
         return is_over
+
+    def _end_visits(self, visits: Sequence[Visit]) -> None:
+        for visit in visits:
+            self._fail_visit(visit, ServiceClosedError("the service was closed before this image was made"))
+
+
+def _is_waiting(flight: Flight) -> bool:
+    """Whether nothing is being done for it now: the visit has not begun, or the decode waits for room."""
+    return not flight.visit.has_begun or (flight.room is not None and not flight.room.is_granted)
 
 
 def _is_ended(visit: Visit, deadline: float | None) -> bool:
@@ -401,7 +425,10 @@ def _is_ended(visit: Visit, deadline: float | None) -> bool:
 def _submit(pool: ThreadPoolExecutor, function: Callable[..., None], argument: Visit | Flight) -> None:
     try:
         pool.submit(function, argument)
-    except RuntimeError:  # shut down, or the interpreter is on its way out
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            return  # the system gives no further thread now; what is submitted is queued, for those that there are
+        # The service is closed, or the interpreter is on its way out.
         for flight in argument.flights if isinstance(argument, Visit) else (argument,):
             if not flight.future.done():
                 flight.future.set_exception(ServiceClosedError("the service is closed"))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from urllib3 import PoolManager
+from urllib3 import HTTPResponse, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -27,7 +27,16 @@ from ._deadline import Deadline
 from ._slots import Slots
 from .errors import UnsafeURLError
 
-__all__ = ["Dialer", "GetAddrInfo", "NetworkClosed", "NetworkError", "NetworkTimeout", "open_through", "over"]
+__all__ = [
+    "Dialer",
+    "GetAddrInfo",
+    "NetworkBusy",
+    "NetworkClosed",
+    "NetworkError",
+    "NetworkTimeout",
+    "open_through",
+    "over",
+]
 
 # A lookup cannot be interrupted, so one that hangs outlives its request; these are the most that may.
 _MAX_LOOKUPS = 64
@@ -45,6 +54,10 @@ class NetworkError(Exception):
 
 class NetworkTimeout(NetworkError):  # noqa: N818 - the two words of the field
     """Its time was over."""
+
+
+class NetworkBusy(NetworkTimeout):
+    """Its time was over while it waited for others to the same host."""
 
 
 class NetworkClosed(NetworkError):  # noqa: N818 - as the word before
@@ -199,11 +212,26 @@ class _Answer(http.client.HTTPResponse):
 class _GuardedHTTPConnection(HTTPConnection):
     """A connection that the dialer opens."""
 
-    response_class = _Answer
-
     def __init__(self, *args: Any, dialer: Dialer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._dialer = dialer
+        self._answer: _Answer | None = None
+        self.response_class = self._make_answer  # type: ignore[assignment]  # it is called, no more
+
+    def _make_answer(self, *args: Any, **kwargs: Any) -> _Answer:
+        self._answer = _Answer(*args, **kwargs)
+        return self._answer
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as its base, in urllib3 itself
+        try:
+            return super().getresponse()
+        except BaseException:
+            # urllib3 refuses some heads after http.client has read them (two lengths), and then leaves the file open.
+            if self._answer is not None:
+                self._answer.close()
+            raise
+        finally:
+            self._answer = None
 
     def _new_conn(self) -> socket.socket:
         sock = self._dialer.dial(self.host, self.port, self.socket_options)

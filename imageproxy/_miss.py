@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Hashable
 
-from ._failures import Failures
+from ._failures import Failures, passing
 from ._flights import Flight, Visit
 from ._gate import Gate
 from ._origin import Origin
@@ -46,21 +47,33 @@ class Miss:
         """Get the blob, having marked in the cache when that was begun."""
         began = time.monotonic()
         if self._fences is not None:
-            visit.fence = self._fences.fence(visit.did, visit.cid)
+            visit.fence = self._fence(self._fences, visit)
         data = self._origin.fetch(visit.did, visit.cid, visit.pds_url)
         self._teller.tell("fetched", visit.did, visit.cid, seconds=time.monotonic() - began, size_bytes=len(data))
         return data
+
+    def _fence(self, cache: SupportsFences, visit: Visit) -> Hashable:
+        try:
+            return cache.fence(visit.did, visit.cid)
+        except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
+            where = {"did": visit.did, "cid": visit.cid}
+            _log.warning("the cache gives no fence, so what is fetched will not be cached: %r", error, extra=where)
+            self._teller.tell("cache_read_failed", visit.did, visit.cid, error=error)
+            return object()  # which no cache takes for a fence of its own
 
     def cost(self, flight: Flight, data: bytes) -> int:
         """What the processor estimates; nothing for one that cannot."""
         if self._estimates is None:
             return 0
         try:
-            return self._estimates.estimate(data, flight.preset)
+            cost = self._estimates.estimate(data, flight.preset)
         except ImageProxyError:
             raise
         except Exception as error:
-            raise ProcessingError(f"the processor failed to estimate: {error!r}") from error
+            raise passing(ProcessingError(f"the processor failed to estimate: {error!r}")) from error
+        if not isinstance(cost, int) or cost < 0:
+            raise passing(ProcessingError(f"the processor estimates {cost!r} for a number of bytes"))
+        return cost
 
     def render(self, flight: Flight, data: bytes) -> bytes:
         """Make the image, and ask the policy: it may have changed its mind since the caller asked."""
@@ -72,7 +85,7 @@ class Miss:
         except ImageProxyError:
             raise
         except Exception as error:
-            raise ProcessingError(f"the processor failed: {error!r}", preset=name, did=did, cid=cid) from error
+            raise passing(ProcessingError(f"the processor failed: {error!r}", preset=name, did=did, cid=cid)) from error
         if not isinstance(image, bytes) or not image:
             raise ProcessingError(
                 f"the processor gave {'nothing' if isinstance(image, bytes) else type(image).__name__} for an image",
@@ -88,10 +101,13 @@ class Miss:
         """Queue the write."""
         self._writes.put(Write(flight.key, image, flight.preset.name, flight.visit.fence))
 
-    def failed(self, flight: Flight, error: ImageProxyError) -> None:
-        """Count the failure, once for all who wait, and remember it for those who ask next."""
+    def remember(self, flight: Flight, error: ImageProxyError) -> None:
+        """For those who ask next."""
         image, did, cid, _ = flight.key
-        if not flight.is_fenced:
-            self._failures.note(error, did=did, cid=cid, pds_url=flight.visit.pds_url, image=image)
+        self._failures.note(error, did=did, cid=cid, pds_url=flight.visit.pds_url, image=image)
+
+    def failed(self, flight: Flight, error: ImageProxyError) -> None:
+        """Count the failure, once for all who wait."""
+        _, did, cid, _ = flight.key
         is_refusal = isinstance(error, (BlobBlockedError, PolicyError))
         self._teller.tell("blocked" if is_refusal else "failed", did, cid, flight.preset.name, error=error)

@@ -6,8 +6,16 @@ import logging
 import time
 from collections.abc import Callable
 
-from ._failures import Failures, Subject
-from .errors import DIDResolutionError, ImageProxyError, PDSFetchError, PDSNotFoundError, PDSTimeoutError
+from ._failures import Failures, Subject, of_blob, passing
+from .errors import (
+    DIDResolutionError,
+    ImageProxyError,
+    ImageTooLargeError,
+    PDSFetchError,
+    PDSNotFoundError,
+    PDSTimeoutError,
+    UnsupportedFormatError,
+)
 from .protocols import Fetcher, Resolver, SupportsInvalidate
 
 __all__ = ["Origin"]
@@ -28,6 +36,7 @@ class Origin:
         failures: Failures,
         *,
         timeout_seconds: float,
+        max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetcher = fetcher
@@ -35,6 +44,7 @@ class Origin:
         self._resolver = resolver
         self._invalidates = resolver if isinstance(resolver, SupportsInvalidate) else None
         self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
         self._clock = clock
 
     def forget(self, did: str) -> None:
@@ -95,14 +105,30 @@ class Origin:
         known = self._failures.recall(Subject(pds_url=pds_url))
         if known is not None:
             raise known
+        left = self._left(deadline, did, pds_url)
         try:
-            data = self._fetcher.fetch(pds_url, did, cid, timeout=self._left(deadline, did, pds_url))
+            data = self._fetcher.fetch(pds_url, did, cid, timeout=left)
+        except PDSFetchError as error:
+            # Too little time is not the server's fault: a slow DID document may have used it up.
+            if not isinstance(error, PDSTimeoutError) or left > self._timeout_seconds / 2:
+                self._failures.note_server(error, pds_url)
+            raise
+        except (UnsupportedFormatError, ImageTooLargeError) as error:
+            raise of_blob(error)  # noqa: B904 - it is the same error
         except ImageProxyError:
             raise
         except Exception as error:
-            raise PDSFetchError(f"the fetcher failed: {error!r}", pds_url=pds_url, did=did, cid=cid) from error
+            raise passing(PDSFetchError(f"the fetcher failed: {error!r}", pds_url=pds_url, did=did, cid=cid)) from error
         if not isinstance(data, bytes):
             raise PDSFetchError(f"the fetcher gave {type(data).__name__} for bytes", pds_url=pds_url, did=did, cid=cid)
+        if len(data) > self._max_bytes:
+            raise of_blob(
+                ImageTooLargeError(
+                    f"the blob has {len(data):,} bytes; the limit is {self._max_bytes:,} (max_source_bytes)",
+                    limit=self._max_bytes,
+                    actual=len(data),
+                )
+            )
         return data
 
     def _left(self, deadline: float, did: str, pds_url: str | None) -> float:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from ._flights import Flight, Flights
-from .errors import BusyError, ImageProxyError
+from .errors import BusyError, ImageProxyError, ServiceClosedError
 from .presets import Preset
 from .protocols import CacheKey
 from .results import WarmFailure, WarmReport
@@ -37,7 +37,8 @@ class Warming:
         self._check = check
         self._on_progress = on_progress
         self._under_way: deque[Flight] = deque()
-        self._report = WarmReport()
+        self._made = self._cached = 0
+        self._failures: list[WarmFailure] = []
 
     def run(self, items: Iterable[tuple[str, str]], presets: Sequence[Preset]) -> WarmReport:
         """Make all presets of all items, a bounded number at once."""
@@ -51,7 +52,7 @@ class Warming:
         finally:
             for flight in self._under_way:
                 self._flights.leave(flight)
-        return self._report
+        return self._report()
 
     def _begin(self, did: str, cid: str, presets: Sequence[Preset]) -> None:
         """Start one blob's images together, so that they share its fetch."""
@@ -59,23 +60,31 @@ class Warming:
         for preset in presets:
             try:
                 wanted.append((self._admit(preset, did, cid), preset))
+            except ServiceClosedError:
+                raise
             except ImageProxyError as error:
                 self._note_failure(preset, did, cid, error)
+        at_once = len(wanted)
         while wanted:
-            since = self._flights.published
-            wanted = [(key, preset) for key, preset in wanted if not self._note_if_known(key, preset)]
+            since = self._flights.published(*(key for key, _ in wanted[:at_once]))
+            known = [(key, preset) for key, preset in wanted[:at_once] if self._note_if_known(key, preset)]
+            if known:
+                wanted = [each for each in wanted if each not in known]
+                continue
             try:
-                flights = self._flights.join(wanted, None, since=since)
+                flights = self._flights.join(wanted[:at_once], None, since=since)
             except BusyError as error:
                 if self._under_way:
                     self._land_first()
-                    continue
-                for key, preset in wanted:
+                elif at_once > 1:
+                    at_once //= 2  # there may never be room for all presets at once
+                else:
+                    key, preset = wanted.pop(0)
                     self._note_failure(preset, key.did, key.cid, error)
-                return
+                continue
             if flights is not None:
                 self._under_way.extend(flights)
-                return
+                del wanted[:at_once]
 
     def _land_first(self) -> None:
         flight = self._under_way[0]
@@ -103,8 +112,12 @@ class Warming:
         self._note(failure=WarmFailure(preset.name, did, cid, error))
 
     def _note(self, *, made: int = 0, cached: int = 0, failure: WarmFailure | None = None) -> None:
-        before = self._report
-        failures = before.failures if failure is None else (*before.failures, failure)
-        self._report = WarmReport(before.made + made, before.cached + cached, failures)
+        self._made += made
+        self._cached += cached
+        if failure is not None:
+            self._failures.append(failure)
         if self._on_progress is not None:
-            self._on_progress(self._report)
+            self._on_progress(self._report())
+
+    def _report(self) -> WarmReport:
+        return WarmReport(self._made, self._cached, tuple(self._failures))

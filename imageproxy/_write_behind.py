@@ -52,7 +52,7 @@ def cache_write_error_count() -> int:
 class Write:
     """One image on its way to the cache. ``fence`` is the mark of a cache that supports fences, else ``None``."""
 
-    __slots__ = ("data", "fence", "is_done", "is_dropped", "key", "preset", "queued_at")
+    __slots__ = ("data", "fence", "is_done", "is_dropped", "is_stored", "key", "preset", "queued_at")
 
     def __init__(self, key: CacheKey, data: bytes, preset: str, fence: Hashable) -> None:
         self.key = key
@@ -61,7 +61,10 @@ class Write:
         self.fence = fence
         self.queued_at = 0.0
         self.is_dropped = False
+        self.is_stored = False
+        """Whether the cache is through with it, for better or worse."""
         self.is_done = False
+        """Whether that was reported, too."""
 
 
 class WriteBehind:
@@ -142,6 +145,8 @@ class WriteBehind:
             self._end(write)
 
     def _hide(self, write: Write) -> None:
+        write.is_stored = True
+        self._changed.notify_all()
         self._bytes -= len(write.data)
         if self._pending.get(write.key) is write:
             del self._pending[write.key]
@@ -155,9 +160,11 @@ class WriteBehind:
 
     def _tell_dropped(self, write: Write) -> None:
         _log.info("not cached: the write queue is full or slow, or a purge came first", extra=_extra(write))
-        self._report(write, "cache_write_dropped", None)
-        with self._changed:
-            self._end(write)
+        try:
+            self._report(write, "cache_write_dropped", None)
+        finally:
+            with self._changed:
+                self._end(write)
 
     def _write_next(self) -> None:
         with self._changed:
@@ -184,9 +191,11 @@ class WriteBehind:
         if error is not None:
             _errors.add()
             _log.warning("an image could not be cached: %r", error, extra=_extra(write))
-        self._report(write, "cache_written" if error is None else "cache_write_failed", error)
-        with self._changed:
-            self._end(write)
+        try:
+            self._report(write, "cache_written" if error is None else "cache_write_failed", error)
+        finally:
+            with self._changed:
+                self._end(write)
 
     def fence(self, did: str, cid: str | None, *, timeout: float) -> tuple[int, bool]:
         """Drop what waits of a blob (or, with ``None``, of an owner) and wait for what is being written of it.
@@ -200,10 +209,11 @@ class WriteBehind:
         with self._changed:
             dropped = [write for write in self._waiting if is_meant(write)]
             being_written = [write for write in self._busy if is_meant(write) and not write.is_dropped]
+            self._waiting = deque(write for write in self._waiting if not is_meant(write))
             for write in dropped:
-                self._waiting.remove(write)
                 self._drop(write)
-            is_over = self._changed.wait_for(lambda: all(write.is_done for write in being_written), timeout)
+            # The store is waited for, not the report: an observer may purge.
+            is_over = self._changed.wait_for(lambda: all(write.is_stored for write in being_written), timeout)
         return len(dropped), is_over
 
     def flush(self, timeout: float | None = None) -> bool:

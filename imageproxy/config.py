@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,7 +36,7 @@ class Config:
     url_signing_key: str | None = field(default=None, repr=False)
     """Signs the URLs when set; see ``ImageURLs``."""
 
-    cache_path: Path | None = None
+    cache_path: Path | str | None = None
     """The folder of the disk cache; ``None``: the user's cache folder, as platformdirs tells it."""
     cache_max_bytes: int = 10 * 1024**3
     """The most that the cache holds."""
@@ -115,6 +115,12 @@ class Config:
         ):
             self._check(name, _is_duration(getattr(self, name)), "a number above 0")
 
+        self._check(
+            "memory_budget_bytes",
+            self.memory_budget_bytes is None or self.memory_budget_bytes >= 4 * self.max_source_bytes,
+            f"at least four times max_source_bytes, which is {self.max_source_bytes:,}",
+        )
+
     def _check(self, option: str, is_right: bool, wanted: str) -> None:
         if not is_right:
             value = getattr(self, option)
@@ -136,18 +142,20 @@ class Config:
         """
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {}
-        for suffix, (name, read, wanted) in _VARIABLES.items():
-            variable = _PREFIX + suffix
-            text = environ.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                values[name] = read(text)
-                cls(**{name: values[name]})  # type: ignore[arg-type]  # checked field by field, to name the variable
-            except (ValueError, OverflowError):  # ConfigError is a ValueError
-                shown = "hidden" if name == "url_signing_key" else repr(text)
-                raise ConfigError(f"{variable} is {shown}; it must be {wanted}", option=variable, value=text) from None
-        return cls(**values)  # type: ignore[arg-type]  # each value was checked above
+        given: dict[str, tuple[str, str, str]] = {}
+        try:
+            for suffix, (name, read, wanted) in _VARIABLES.items():
+                text = environ.get(_PREFIX + suffix, "").strip()
+                if text:
+                    given[name] = _PREFIX + suffix, text, wanted
+                    values[name] = read(text)
+            return cls(**values)  # type: ignore[arg-type]  # each value is checked there
+        except (ValueError, OverflowError) as error:  # ConfigError is a ValueError
+            # Either the text that was read last cannot be read, or the field that is named is wrong.
+            name = (error.option if isinstance(error, ConfigError) else None) or name
+            variable, text, wanted = given[name]
+            shown = "hidden" if name == "url_signing_key" else repr(text)
+            raise ConfigError(f"{variable} is {shown}; it must be {wanted}", option=variable, value=text) from None
 
 
 def _is_line(value: object) -> bool:
@@ -159,7 +167,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    # The upper bound is that of the system's own waits, some 292 years or 49 days; NaN is within no bounds.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= threading.TIMEOUT_MAX
 
 
 def _read_bool(text: str) -> bool:
@@ -186,7 +195,7 @@ _NUMBER_OR_OFF = "a number above 0, or 0 for off"
 _URL = "a URL such as https://example.com"
 _LINE = "a line of text"
 
-_GO_VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
+_NAMED_VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "ENABLED": ("enabled", _read_bool, "true or false"),
     "BASE_URL": ("base_url", str, _URL),
     "CDN_URL": ("cdn_url", str, _URL),
@@ -196,6 +205,11 @@ _GO_VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "CLEANUP_INTERVAL_MINUTES": ("cleanup_interval_seconds", _or_none(float, 60), _NUMBER_OR_OFF),
     "FETCH_TIMEOUT_SECONDS": ("fetch_timeout_seconds", float, _NUMBER),
     "MAX_SOURCE_SIZE_MB": ("max_source_bytes", _scaled(1024**2), _NUMBER),
+    "MEMORY_BUDGET_BYTES": (
+        "memory_budget_bytes",
+        int,
+        "a whole number, at least four times the largest source (IMAGE_PROXY_MAX_SOURCE_SIZE_MB)",
+    ),
 }
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "bool": (_read_bool, "true or false"),
@@ -206,8 +220,8 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "str": (str, _URL),
     "str | None": (str, _LINE),
 }
-_TAKEN = {name for name, _, _ in _GO_VARIABLES.values()}
-_VARIABLES = _GO_VARIABLES | {
+_TAKEN = {name for name, _, _ in _NAMED_VARIABLES.values()}
+_VARIABLES = _NAMED_VARIABLES | {
     option.name.upper(): (option.name, *_READERS[str(option.type)])
     for option in fields(Config)
     if option.name not in _TAKEN

@@ -31,7 +31,6 @@ its cause where there is one. No exception of requests, urllib3, Pillow or a cac
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 from typing_extensions import Self
@@ -83,12 +82,10 @@ class ImageProxyError(Exception):
 
     def afresh(self) -> Self:
         """A copy to raise somewhere else: with the same evidence and cause, and a traceback of its own."""
-        try:
-            fresh = copy.copy(self)
-        except Exception:  # noqa: BLE001 - a class of the app's own that cannot be made from its args
-            fresh = type(self).__new__(type(self), *self.args)
-            fresh.args = self.args
-            vars(fresh).update(vars(self))
+        # Not through its constructor: a class of the app's own may take other arguments than it hands on.
+        fresh = type(self).__new__(type(self), *self.args)
+        fresh.args = self.args
+        vars(fresh).update(vars(self))
         fresh.__cause__ = self.__cause__
         return fresh
 

@@ -23,9 +23,10 @@ class _OwningService(Service):
     owned: ExitStack
 
     def close(self, timeout: float | None = None) -> bool:
-        is_over = super().close(timeout)
-        self.owned.close()
-        return is_over
+        try:
+            return super().close(timeout)
+        finally:
+            self.owned.close()
 
 
 def create_service(

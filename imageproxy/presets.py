@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Literal, get_args
 
-from .errors import InvalidPresetError
+from .errors import ConfigError, InvalidPresetError
 
 __all__ = [
     "BLUESKY",
@@ -122,9 +122,9 @@ class Preset:
         """Whether a smaller image is scaled up, ``enlarge=None`` resolved."""
         return self.fit is FitMode.COVER if self.enlarge is None else self.enlarge
 
-    def with_format(self, format: ImageFormat) -> Preset:  # noqa: A002 - the field's own name
-        """The same preset in another format. Raises InvalidPresetError for a format that there is none of."""
-        return replace(self, format=format)
+    def with_format(self, format: str) -> Preset:  # noqa: A002 - the field's own name
+        """The same preset in another ``ImageFormat``. Raises InvalidPresetError for what is none."""
+        return replace(self, format=format)  # type: ignore[arg-type]  # checked as every field is
 
     @cached_property
     def key(self) -> str:
@@ -186,6 +186,10 @@ class PresetRegistry:
                 f"no preset {str(name)[:80]!r}; there are: {known}", preset=name if isinstance(name, str) else None
             ) from None
 
+    def find(self, preset: str | Preset) -> Preset:
+        """``preset`` itself where it is one, and otherwise the preset of this name. Raises InvalidPresetError."""
+        return preset if isinstance(preset, Preset) else self.get(preset)
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name
 
@@ -221,6 +225,19 @@ BLUESKY = PresetRegistry(
     )
 )
 """The presets of the protocol's reference app server, which calls them soft documentation."""
+
+
+def checked_registry(presets: PresetRegistry | None) -> PresetRegistry:
+    """An option ``presets``, DEFAULT where it is ``None``. Raises ConfigError for what is no registry."""
+    if presets is None:
+        return DEFAULT
+    if not isinstance(presets, PresetRegistry):
+        raise ConfigError(
+            f"presets is a {type(presets).__name__}; it must be a PresetRegistry, or None for DEFAULT",
+            option="presets",
+            value=presets,
+        )
+    return presets
 
 
 def get_preset(name: str) -> Preset:

@@ -128,7 +128,10 @@ class Observer(Protocol):
     """Is told what happens: for metrics and tracing."""
 
     def on_event(self, event: Event) -> None:
-        """Called on the thread where it happens, which waits for it. What it raises is logged once and ignored."""
+        """Called on the thread where it happens, which waits for it. What it raises is logged once and ignored.
+
+        It must not call the service's ``flush`` or ``close``, which wait for the calls of observers.
+        """
         ...
 
 
@@ -145,7 +148,7 @@ class SupportsCleanup(Protocol):
 class SupportsClose(Protocol):
     """A backend that holds something (connections, threads) that it gives back."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Give it back. Calling it again does nothing."""
         ...
 
@@ -171,7 +174,10 @@ class SupportsFences(Protocol):
         ...
 
     def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        """Like ``set``, unless the blob or its owner was purged since ``fence``: then stores nothing; ``False``."""
+        """Like ``set``, unless the blob or its owner was purged since ``fence``, or it is no fence of this cache's.
+
+        Returns whether it was stored.
+        """
         ...
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -29,14 +29,13 @@ from .config import Config
 from .errors import (
     ConfigError,
     ImageProxyError,
-    InvalidPresetError,
     InvalidRequestError,
     NilDependencyError,
     ServiceClosedError,
 )
 from .events import Stats
 from .identifiers import canonical_cid, canonical_did
-from .presets import DEFAULT, ImageFormat, Preset, PresetRegistry
+from .presets import Preset, PresetRegistry, checked_registry
 from .protocols import (
     BlobPolicy,
     Cache,
@@ -110,7 +109,7 @@ class Service:
                 )
         config = Config() if config is None else config
         self._cache = cache
-        self._presets = DEFAULT if presets is None else presets
+        self._presets = checked_registry(presets)
         self._engine = _engine(processor)
         self._request = lru_cache(maxsize=_REMEMBERED_REQUESTS)(self._check_request)
         self._urls = ImageURLs(
@@ -123,7 +122,13 @@ class Service:
         self._teller = Teller(observers)
         self._gate = Gate(policy)
         self._failures = Failures()
-        self._origin = Origin(fetcher, resolver, self._failures, timeout_seconds=config.fetch_timeout_seconds)
+        self._origin = Origin(
+            fetcher,
+            resolver,
+            self._failures,
+            timeout_seconds=config.fetch_timeout_seconds,
+            max_bytes=config.max_source_bytes,
+        )
         self._writes = WriteBehind(
             cache,
             max_bytes=config.write_queue_max_bytes,
@@ -141,7 +146,7 @@ class Service:
                 teller=self._teller,
             ),
             Admission(
-                config.memory_budget_bytes or memory_limit_bytes() // _MEMORY_SHARE,
+                config.memory_budget_bytes or max(memory_limit_bytes() // _MEMORY_SHARE, 4 * config.max_source_bytes),
                 source_bytes=config.max_source_bytes,
                 max_wait_seconds=config.admission_timeout_seconds,
             ),
@@ -186,24 +191,24 @@ class Service:
 
     def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
         """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
-        wanted, key = self._admit(preset, did, cid)
+        wanted, key = self._vet(preset, did, cid)
         data = self._look_up(key, wanted.name)
         return None if data is None else _image(key, data, "cache")
 
     def _ask(
         self, preset: str | Preset, did: str, cid: str, pds_url: str | None, timeout: float | None
     ) -> tuple[CacheKey, bytes, Source]:
-        wanted, key = self._admit(preset, did, cid)
+        wanted, key = self._vet(preset, did, cid)
         if timeout is not None or pds_url is not None:
             _check_call(timeout, pds_url)
-        since = self._flights.published
+        since = self._flights.published(key)
         data = self._look_up(key, wanted.name)
         if data is not None:
             return key, data, "cache"
         self._teller.tell("miss", key.did, key.cid, wanted.name)
         self._check_failures(key, wanted.name, pds_url or None)
         while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
-            since = self._flights.published
+            since = self._flights.published(key)
             data = self._look_up(key, wanted.name)
             if data is not None:
                 return key, data, "cache"
@@ -212,7 +217,7 @@ class Service:
         finally:
             self._flights.leave(flights[0])
 
-    def _admit(self, preset: str | Preset, did: str, cid: str) -> _Request:
+    def _vet(self, preset: str | Preset, did: str, cid: str) -> _Request:
         """Steps 1 and 2: is the request right, and may the blob be shown?"""
         if self._is_closed:
             raise ServiceClosedError("the service is closed")
@@ -225,16 +230,9 @@ class Service:
         return request
 
     def _check_request(self, preset: str | Preset, did: str, cid: str) -> _Request:
-        wanted = self._preset(preset)
+        wanted = self._presets.find(preset)
         key = CacheKey(wanted.key + self._engine, canonical_did(did), canonical_cid(cid), wanted.content_type)
         return _Request(wanted, key)
-
-    def _preset(self, preset: str | Preset) -> Preset:
-        if isinstance(preset, Preset):
-            return preset
-        if not isinstance(preset, str):
-            raise InvalidPresetError(f"a preset is a name or a Preset, not {type(preset).__name__}")
-        return self._presets.get(preset)
 
     def _check_policy(self, key: CacheKey, preset: str) -> None:
         try:
@@ -287,12 +285,13 @@ class Service:
         """
         warming = Warming(
             self._flights,
-            admit=lambda preset, did, cid: self._admit(preset, did, cid)[1],
+            admit=lambda preset, did, cid: self._vet(preset, did, cid)[1],
             is_cached=lambda key, preset: self._look_up(key, preset.name) is not None,
             check=lambda key, preset: self._check_failures(key, preset.name, None),
             on_progress=on_progress,
         )
-        return warming.run(items, [self._preset(preset) for preset in (self._presets if presets is None else presets)])
+        named = (presets,) if isinstance(presets, str) else self._presets if presets is None else presets
+        return warming.run(items, [self._presets.find(preset) for preset in named])
 
     def purge(self, did: str, cid: str | None = None) -> PurgeReport:
         """Erase one blob in every variant, or with ``cid=None`` everything of an owner.
@@ -337,7 +336,7 @@ class Service:
         did: str,
         cid: str,
         *,
-        format: ImageFormat | None = None,  # noqa: A002 - the field's own name
+        format: str | None = None,  # noqa: A002 - the field's own name
     ) -> str:
         """The URL of an image, by the service's presets and config; see ``ImageURLs.url_for``."""
         return self._urls.url_for(preset, did, cid, format=format)
@@ -368,7 +367,7 @@ class Service:
 
         ``False`` when ``timeout`` seconds were not enough.
         """
-        return self._writes.flush(timeout)
+        return self._writes.flush(_seconds(timeout))
 
     def close(self, timeout: float | None = None) -> bool:
         """Refuse new calls, fail what has not begun, finish what has, and write what is queued.
@@ -376,6 +375,7 @@ class Service:
         ``False`` when ``timeout`` seconds were not enough for that; what was left is dropped. Calling it again waits
         again and does no harm. Backends are not closed: they belong to whoever made them.
         """
+        timeout = _seconds(timeout)
         self._is_closed = True
         deadline = None if timeout is None else time.monotonic() + timeout
         is_landed = self._flights.close(timeout)
@@ -420,10 +420,18 @@ def _image(key: CacheKey, data: bytes, source: Source) -> Image:
 
 
 def _check_call(timeout: float | None, pds_url: str | None) -> None:
-    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 <= timeout < math.inf):
-        raise InvalidRequestError(f"timeout is {timeout!r}; it must be a number of seconds, 0 or more, or None")
+    _seconds(timeout)
     if pds_url is not None and not isinstance(pds_url, str):
         raise InvalidRequestError(f"pds_url is a {type(pds_url).__name__}; it must be a str, or None")
+
+
+def _seconds(timeout: float | None) -> float | None:
+    """A timeout, checked: no longer than the system can wait, and ``None`` for ever."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise InvalidRequestError(f"timeout is {timeout!r}; it must be a number of seconds, 0 or more, or None")
+    return min(timeout, threading.TIMEOUT_MAX)
 
 
 def _processor_count() -> int:

@@ -6,15 +6,14 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+from typing import get_args
 from urllib.parse import quote, urlencode
 
 from .errors import ConfigError
 from .identifiers import canonical_cid, canonical_did
-from .presets import DEFAULT, ImageFormat, Preset, PresetRegistry
+from .presets import ImageFormat, Preset, PresetRegistry, checked_registry
 
 __all__ = ["ImageURLs"]
-
-_FORMATS: tuple[ImageFormat, ...] = ("jpeg", "png", "webp", "avif")
 
 
 class ImageURLs:
@@ -49,10 +48,10 @@ class ImageURLs:
                     value=value,
                 )
         self._root = (cdn_url or base_url).rstrip("/")
-        self._presets = DEFAULT if presets is None else presets
+        self._presets = checked_registry(presets)
         self._key = signing_key.encode() if isinstance(signing_key, str) else signing_key
-        if self._key is not None and not self._key:
-            raise ConfigError("signing_key is empty; it must be a secret, or None", option="signing_key")
+        if self._key is not None and (not isinstance(self._key, bytes) or not self._key):
+            raise ConfigError("signing_key must be a secret, str or bytes and not empty, or None", option="signing_key")
         self._enabled = enabled
 
     def url_for(
@@ -61,12 +60,12 @@ class ImageURLs:
         did: str,
         cid: str,
         *,
-        format: ImageFormat | None = None,  # noqa: A002 - the field's own name
+        format: str | None = None,  # noqa: A002 - the field's own name
         pds_url: str | None = None,
     ) -> str:
         """The URL of one image, or ``""`` for an empty CID (an account without an avatar).
 
-        format: another format than the preset's own.
+        format: another format than the preset's own, an ``ImageFormat``.
         pds_url: the account's PDS, used only where this object is not enabled.
 
         Raises InvalidPresetError, InvalidDIDError or InvalidCIDError.
@@ -74,7 +73,7 @@ class ImageURLs:
         if not cid:
             return ""
         did, cid = canonical_did(did), canonical_cid(cid)
-        wanted = self._presets.get(preset) if isinstance(preset, str) else preset
+        wanted = self._presets.find(preset)
         if not self._enabled:
             if not pds_url:
                 return ""
@@ -94,13 +93,13 @@ class ImageURLs:
 
         ``""`` for an empty CID, and where this object is not enabled. Raises as ``url_for``.
         """
-        found = [self._presets.get(preset) if isinstance(preset, str) else preset for preset in presets]
+        found = [self._presets.find(preset) for preset in ((presets,) if isinstance(presets, str) else presets)]
         urls = [(self.url_for(preset, did, cid), preset.width) for preset in found]
         return ", ".join(f"{url} {width}w" for url, width in urls if url)
 
     def purge_urls(self, did: str, cid: str) -> list[str]:
         """Every URL that this object can have written for a blob, with its present presets: what to purge at a CDN."""
-        formats: tuple[ImageFormat | None, ...] = (None, *_FORMATS)
+        formats: tuple[str | None, ...] = (None, *get_args(ImageFormat))
         urls = (self.url_for(preset, did, cid, format=wanted) for preset in self._presets for wanted in formats)
         return [url for url in urls if url]
 
@@ -112,9 +111,9 @@ class ImageURLs:
         if self._key is None:
             return True
         unsigned, _, signature = path.rpartition("&s=")
-        return hmac.compare_digest(_signature(self._key, unsigned).encode(), signature.encode())
+        return hmac.compare_digest(_signature(self._key, unsigned).encode(), signature.encode("utf-8", "surrogatepass"))
 
 
 def _signature(key: bytes, path: str) -> str:
-    digest = hmac.new(key, path.encode(), hashlib.sha256).digest()
+    digest = hmac.new(key, path.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest[:24]).decode("ascii")

@@ -21,9 +21,10 @@ from typing_extensions import Self
 from imageproxy._addresses import check_base_url, follow
 from imageproxy._client import GuardedClient, Reply, one_line
 from imageproxy._deadline import Deadline
-from imageproxy._guard import NetworkClosed, NetworkError, NetworkTimeout
+from imageproxy._guard import NetworkBusy, NetworkClosed, NetworkError, NetworkTimeout
 from imageproxy._retry import next_wait, read_retry_after
 from imageproxy.errors import (
+    BusyError,
     CIDMismatchError,
     ConfigError,
     ImageTooLargeError,
@@ -105,7 +106,8 @@ class PDSFetcher:
 
         Raises InvalidDIDError or InvalidCIDError before anything is asked, the latter also for a CID whose bytes could
         not be proved; PDSNotFoundError; PDSTimeoutError; UnsafeURLError; CIDMismatchError; ImageTooLargeError;
-        UnsupportedFormatError for a video; PDSFetchError for everything else.
+        UnsupportedFormatError for a video; BusyError where too many others asked the same server; PDSFetchError for
+        everything else.
         """
         did = canonical_did(did)
         wanted = _provable(cid)
@@ -119,6 +121,8 @@ class PDSFetcher:
                 raise CIDMismatchError(
                     f"the PDS gave {len(data)} bytes that are not those of {cid}", actual_cid=compute_cid(data)
                 )
+        except NetworkBusy as error:
+            raise BusyError(f"no blob within {seconds:g} seconds: {error}", did=did, cid=cid) from error
         except NetworkTimeout as error:
             raise PDSTimeoutError(
                 f"no blob within {seconds:g} seconds: {error}", timeout=seconds, pds_url=pds_url, did=did, cid=cid

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from imageproxy.errors import ImageProxyError, PDSTimeoutError
+from imageproxy.errors import BusyError, ImageProxyError
 from imageproxy.fetchers import PDSFetcher
 
 
@@ -102,7 +102,7 @@ def test_one_host_is_sent_six_requests_at_once(
         assert asked.acquire(timeout=20)
     until(lambda: sum(len(line.waiting) for line in fetcher._client._hosts._lines.values()) == 14)
     assert len(server.heads) == 6
-    with pytest.raises(PDSTimeoutError, match="busy: 6 requests"):
+    with pytest.raises(BusyError, match="busy: 6 requests"):
         fetcher.fetch(server.url(), did, cid, timeout=0.05)
     go_on.set()
     assert [each.outcome() for each in fetches] == [blob] * 20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imageproxy import BusyError, Config, ImageTooLargeError, Preset, ProcessingError
+from imageproxy import BusyError, Config, DeadlineExceededError, ImageTooLargeError, Preset, ProcessingError
 from imageproxy._admission import Admission, Reservation
 from imageproxy._memory import memory_limit_bytes
 from imageproxy.testing import FakeCache, FakeFetcher, FakeProcessor, fake_service
@@ -239,6 +239,33 @@ def test_sources_that_wait_for_room_become_busy_too(pool: ThreadPoolExecutor) ->
             images.get_image("avatar", DID, "bafkreimadeup1")
         gate.set()
         assert first.result(WAIT) == b"avatar:cost 1"
+
+
+def test_who_left_while_waiting_for_room_keeps_nobody_out(pool: ThreadPoolExecutor) -> None:
+    gate = threading.Event()
+    processor = Costly(gate=gate)
+    fetcher = FakeFetcher({CID: b"cost 250", "bafkreimadeup1": b"cost 250"})
+    with fake_service(fetcher=fetcher, processor=processor, config=CONFIG) as images:
+        first = pool.submit(images.get_image, "avatar", DID, CID)
+        processor.wait_for_calls(1)
+        with pytest.raises(DeadlineExceededError):
+            images.get_image("avatar", DID, "bafkreimadeup1", timeout=0.1)
+        assert images.stats().flights == 1
+        assert not images._flights._admission._waiting
+        gate.set()
+        first.result(WAIT)
+
+
+@pytest.mark.parametrize("estimate", [-1, float("nan"), None, "5"])
+def test_an_estimate_that_is_none_is_refused(estimate: int) -> None:
+    class Odd(FakeProcessor):
+        def estimate(self, data: bytes, preset: Preset) -> int:
+            return estimate
+
+    with fake_service(processor=Odd()) as images:
+        with pytest.raises(ProcessingError, match="estimates"):
+            images.get_image("avatar", DID, CID)
+        assert images._flights._admission.reserved_bytes == 0
 
 
 def test_a_processor_that_fails_to_estimate_fails_the_image_alone() -> None:

@@ -8,6 +8,7 @@ import pytest
 from imageproxy import (
     BusyError,
     CIDMismatchError,
+    Config,
     DIDNotFoundError,
     DIDResolutionError,
     ImageProxyError,
@@ -54,9 +55,6 @@ def known(failures: Failures, subject: Subject) -> bool:
         (UnsafeURLError("x"), Subject(DID), 60),
         (CIDMismatchError("x"), Subject(DID, CID), 60),
         (PDSFetchError("x", status=500, pds_url=SERVER), Subject(DID, CID), 10),
-        (PDSFetchError("x", status=503, pds_url=SERVER), Subject(pds_url=SERVER), 10),
-        (PDSFetchError("x", pds_url=SERVER), Subject(pds_url=SERVER), 10),
-        (PDSTimeoutError("x", pds_url=SERVER), Subject(pds_url=SERVER), 10),
         (PDSTimeoutError("x"), Subject(DID, CID), 10),
         (UnsupportedFormatError("x"), Subject(DID, CID, image="avatar"), 600),
         (ImageTooLargeError("x"), Subject(DID, CID, image="avatar"), 600),
@@ -74,6 +72,43 @@ def test_each_kind_is_remembered_of_what_it_is_true_of_for_its_own_time(
     assert known(failures, subject)
     clock.now = seconds
     assert not known(failures, subject)
+    assert not failures._seen
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (PDSFetchError("x", status=503, pds_url=SERVER), 10),
+        (PDSFetchError("x", status=429, pds_url=SERVER, retry_after=60), 60),
+        (PDSFetchError("x", status=429, pds_url=SERVER, retry_after=86400), 120),
+        (PDSFetchError("x", pds_url=SERVER), 10),
+        (PDSTimeoutError("x", pds_url=SERVER), 10),
+    ],
+)
+def test_a_server_that_is_down_is_remembered_where_it_was_asked(error: PDSFetchError, seconds: float) -> None:
+    clock = Clock()
+    failures = Failures(clock=clock)
+    failures.note(error, did=DID, cid=CID, pds_url=None, image="avatar")
+    assert not failures._seen
+    failures.note_server(error, SERVER)
+    clock.now = seconds - 0.1
+    assert known(failures, Subject(pds_url=SERVER))
+    clock.now = seconds
+    assert not known(failures, Subject(pds_url=SERVER))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PDSNotFoundError("x", pds_url=SERVER, status=404),
+        CIDMismatchError("x", pds_url=SERVER),
+        UnsafeURLError("x", pds_url=SERVER),
+        PDSFetchError("x", pds_url=SERVER, status=500),
+    ],
+)
+def test_a_server_that_answered_is_not_down(error: PDSFetchError) -> None:
+    failures = Failures()
+    failures.note_server(error, SERVER)
     assert not failures._seen
 
 
@@ -142,6 +177,70 @@ def test_a_dead_pds_costs_one_request_whoever_is_asked_for() -> None:
     assert isinstance(second, PDSTimeoutError)
     assert (first.did, first.cid) == (DID, CID)
     assert (second.did, second.cid) == (OTHER_DID, OTHER_CID)
+
+
+def test_a_server_that_is_back_is_asked_again_however_often_it_was_asked_for_meanwhile() -> None:
+    clock = Clock()
+    fetcher = FakeFetcher(error=PDSFetchError("unavailable", pds_url=SERVER, status=503))
+    with fake_service(fetcher=fetcher, resolver=FakeResolver(default=SERVER)) as images:
+        images._failures._clock = clock
+        fails(images)
+        fetcher.error = None
+        for seconds in (3, 6, 9):
+            clock.now = seconds
+            fails(images, cid=f"bafkreimadeup{seconds}")
+        clock.now = 10
+        images.get_image("avatar", DID, OTHER_CID)
+    assert len(fetcher.calls) == 2
+
+
+def test_a_server_is_not_blamed_for_a_did_document_that_comes_slowly() -> None:
+    """Anyone can publish a DID whose document takes nearly all the time and names somebody else's PDS."""
+
+    class Slow(FakeResolver):
+        def resolve(self, did: str, *, timeout: float | None = None) -> str:
+            clock.now += 5.9 if did == DID else 0
+            return super().resolve(did, timeout=timeout)
+
+    class Strict(FakeFetcher):
+        def fetch(self, pds_url: str, did: str, cid: str, *, timeout: float | None = None) -> bytes:
+            data = super().fetch(pds_url, did, cid, timeout=timeout)
+            if timeout is not None and timeout < 1:
+                raise PDSTimeoutError("too slow", pds_url=pds_url)
+            return data
+
+    clock = Clock()
+    with fake_service(fetcher=Strict(), resolver=Slow(), config=Config(fetch_timeout_seconds=6)) as images:
+        images._origin._clock = clock
+        assert isinstance(fails(images), PDSTimeoutError)
+        assert images.get_image("avatar", OTHER_DID, OTHER_CID)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(24, "Too many open files"), ConnectionError("a remote engine is away")]
+)
+def test_a_passing_fault_of_the_processor_is_not_remembered(error: Exception) -> None:
+    processor = FakeProcessor(error=error)
+    with fake_service(processor=processor) as images:
+        assert isinstance(fails(images), ProcessingError)
+        processor.error = None
+        assert images.get_image("avatar", DID, CID)
+
+
+def test_what_a_processor_calls_broken_for_want_of_memory_is_not_remembered() -> None:
+    broken = ProcessingError("broken")
+    broken.__cause__ = MemoryError()
+    failures = Failures()
+    failures.note(broken, did=DID, cid=CID, pds_url=None, image="avatar")
+    assert not failures._seen
+
+
+def test_a_passing_fault_of_the_fetcher_does_not_take_its_server_down() -> None:
+    fetcher = FakeFetcher(error=OSError(24, "Too many open files"))
+    with fake_service(fetcher=fetcher) as images:
+        fails(images)
+        fetcher.error = None
+        assert images.get_image("avatar", OTHER_DID, OTHER_CID)
 
 
 def test_a_broken_image_is_decoded_once() -> None:

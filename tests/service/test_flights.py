@@ -312,6 +312,64 @@ def test_closing_fails_what_has_not_begun_and_finishes_what_has(pool: ThreadPool
     assert begun.exception(WAIT) is None or isinstance(begun.exception(WAIT), ServiceClosedError)
 
 
+def test_closing_is_not_held_up_by_a_fetch_that_nobody_can_find_any_more(pool: ThreadPoolExecutor) -> None:
+    gate = threading.Event()
+    fetcher = FakeFetcher({CID: b"blob"}, gate=gate)
+    images = fake_service(fetcher=fetcher)
+    purged = pool.submit(images.get_image, "avatar", DID, CID)
+    fetcher.wait_for_calls(1)
+    images.purge(DID)
+    with pytest.raises(DeadlineExceededError):
+        images.get_image("banner", DID, CID, timeout=0.01)
+    assert images.close(0.05) is False, "one waits for what was purged"
+    assert isinstance(purged.exception(WAIT), ServiceClosedError)
+    assert images._flights._admission.reserved_bytes == 0
+    gate.set()
+
+
+def test_a_look_into_a_slow_cache_is_not_repeated_for_what_others_publish() -> None:
+    class Busy(FakeCache):
+        def get(self, key: CacheKey) -> bytes | None:
+            found = super().get(key)
+            if key.cid == CID and len(self.reads) < 500:
+                images.get_image("avatar", DID, f"bafkreimadeup{len(self.reads):04}")
+            return found
+
+    cache = Busy()
+    with fake_service(cache=cache) as images:
+        images.get_image("avatar", DID, CID)
+    assert [key.cid for key in cache.reads].count(CID) < 5
+
+
+def test_one_waiter_cannot_cancel_a_flight_for_the_others(pool: ThreadPoolExecutor) -> None:
+    gate = threading.Event()
+    fetcher = FakeFetcher({CID: b"blob"}, gate=gate)
+    with fake_service(fetcher=fetcher) as images:
+        call = pool.submit(images.get_image, "avatar", DID, CID)
+        wait_until_joined(images, "avatar", 1)
+        (flight,) = images._flights._flights.values()
+        assert not flight.future.cancel()
+        gate.set()
+        assert call.result(WAIT) == b"avatar:blob"
+
+
+def test_a_thread_that_cannot_be_started_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refusals = threading.Thread.start, iter([True])
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("imageproxy-decode") and next(refusals, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    with fake_service() as images:
+        with pytest.raises(DeadlineExceededError):
+            images.get_image("avatar", DID, CID, timeout=0.05)
+        assert images.get_image("avatar", DID, OTHER_CID)
+        assert images.get_image("avatar", DID, CID)
+        assert images._flights._admission.reserved_bytes == 0
+
+
 def test_closing_in_time_finishes_what_has_begun(pool: ThreadPoolExecutor) -> None:
     gate, cache = threading.Event(), FakeCache()
     processor = FakeProcessor(gate=gate)

@@ -15,7 +15,9 @@ from imageproxy import (
     ConfigError,
     DIDNotFoundError,
     DIDResolutionError,
+    Event,
     FitMode,
+    ImageTooLargeError,
     InvalidCIDError,
     InvalidDIDError,
     InvalidPresetError,
@@ -27,6 +29,7 @@ from imageproxy import (
     Preset,
     PresetRegistry,
     ProcessingError,
+    PurgeReport,
     Service,
     ServiceClosedError,
     UnsupportedFormatError,
@@ -60,6 +63,11 @@ def test_a_missing_dependency_is_named(missing: str) -> None:
     with pytest.raises(NilDependencyError, match=missing) as caught:
         Service(**{**backends, missing: None})
     assert caught.value.dependency == missing
+
+
+def test_presets_that_are_no_registry_are_refused_where_the_service_is_made() -> None:
+    with pytest.raises(ConfigError, match="presets"):
+        fake_service(presets=[DEFAULT.get("avatar")])  # type: ignore[arg-type]
 
 
 def test_a_processor_version_that_cannot_be_in_a_key_is_refused() -> None:
@@ -102,10 +110,27 @@ def test_a_bad_identifier_is_refused_before_any_backend_is_asked(did: Any, cid: 
     assert not policy.calls
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5"])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5"])
 def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
     with fake_service() as images, pytest.raises(InvalidRequestError, match="timeout"):
         images.get_image("avatar", DID, CID, timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_the_longest_timeouts_are_as_good_as_none(timeout: float) -> None:
+    with fake_service() as images:
+        assert images.get_image("avatar", DID, CID, timeout=timeout) == AVATAR
+        assert images.flush(timeout)
+        assert images.close(timeout)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5"])
+def test_a_wrong_timeout_of_flush_and_close_is_refused_before_anything_is_done(timeout: Any) -> None:
+    with fake_service() as images:
+        for call in (images.flush, images.close):
+            with pytest.raises(InvalidRequestError, match="timeout"):
+                call(timeout)
+        assert images.get_image("avatar", DID, CID) == AVATAR
 
 
 def test_a_pds_url_that_is_no_text_is_refused() -> None:
@@ -381,6 +406,16 @@ def test_a_did_that_is_not_there_is_an_error() -> None:
         images.get_image("avatar", DID, CID)
 
 
+def test_a_fetcher_that_gives_more_than_the_limit_is_refused_once_for_all_presets() -> None:
+    fetcher = FakeFetcher({CID: b"x" * 101})
+    with fake_service(fetcher=fetcher, config=Config(max_source_bytes=100)) as images:
+        for preset in ("avatar", "banner"):
+            with pytest.raises(ImageTooLargeError) as caught:
+                images.get_image(preset, DID, CID)
+            assert (caught.value.limit, caught.value.actual) == (100, 101)
+    assert len(fetcher.calls) == 1
+
+
 @pytest.mark.parametrize("answer", ["", None, 5])
 def test_a_resolver_that_gives_no_url_is_an_error(answer: Any) -> None:
     with fake_service(resolver=FakeResolver({DID: answer})) as images, pytest.raises(DIDResolutionError):
@@ -578,6 +613,37 @@ def test_a_failing_observer_is_logged_once_and_hurts_nobody(caplog: pytest.LogCa
         assert images.get_image("avatar", DID, CID) == AVATAR
     assert len(caplog.records) == 1
     assert "hit" in observer.names
+
+
+class LeavingError(BaseException):
+    """What test runners and green threads raise: no Exception."""
+
+
+def test_an_observer_that_raises_what_is_no_exception_leaves_nobody_waiting() -> None:
+    class Leaving:
+        def on_event(self, event: Event) -> None:
+            if event.name in ("failed", "cache_written"):
+                raise LeavingError
+
+    fetcher = FakeFetcher({CID: FAKE_IMAGE})
+    with fake_service(fetcher=fetcher, observers=[Leaving()]) as images:
+        assert images.get_image("avatar", DID, CID) == AVATAR
+        assert images.flush(10)
+        with pytest.raises(PDSNotFoundError):
+            images.get_image("avatar", DID, "bafkreimadeup1")
+
+
+def test_an_observer_may_purge() -> None:
+    class Purging:
+        def on_event(self, event: Event) -> None:
+            if event.name == "cache_written":
+                reports.append(images.purge(DID))
+
+    reports: list[PurgeReport] = []
+    with fake_service(observers=[Purging()]) as images:
+        images.get_image("avatar", DID, CID)
+        assert images.flush(10)
+    assert reports == [PurgeReport(1)]
 
 
 def test_a_closed_service_refuses_every_call() -> None:

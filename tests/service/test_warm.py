@@ -1,10 +1,20 @@
 """Making images ahead of the first request."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imageproxy import DEFAULT, Config, InvalidCIDError, InvalidPresetError, PDSNotFoundError, WarmReport
+from imageproxy import (
+    DEFAULT,
+    Config,
+    InvalidCIDError,
+    InvalidPresetError,
+    PDSNotFoundError,
+    ServiceClosedError,
+    WarmReport,
+)
 from imageproxy.testing import FakeCache, FakeFetcher, FakePolicy, fake_service
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
@@ -65,11 +75,34 @@ def test_warming_waits_for_room_instead_of_failing() -> None:
         assert images.warm((DID, cid) for cid in CIDS[:20]) == WarmReport(made=120)
 
 
+def test_where_there_is_never_room_for_all_presets_at_once_they_take_turns() -> None:
+    with fake_service(config=Config(max_flights=2)) as images:
+        assert images.warm([(DID, CIDS[0])]) == WarmReport(made=6)
+
+
 def test_where_there_is_no_room_at_all_it_says_so() -> None:
-    with fake_service(config=Config(max_flights=5)) as images:
+    gate = threading.Event()
+    fetcher = FakeFetcher(gate=gate)
+    with fake_service(fetcher=fetcher, config=Config(max_flights=1)) as images, ThreadPoolExecutor(1) as pool:
+        other = pool.submit(images.get_image, "avatar", DID, CIDS[1])
+        fetcher.wait_for_calls(1)
         report = images.warm([(DID, CIDS[0])])
+        gate.set()
+        other.result(20)
     assert len(report.failures) == 6
     assert all("images are under way" in str(failure.error) for failure in report.failures)
+
+
+def test_one_preset_may_be_named_alone() -> None:
+    with fake_service() as images:
+        assert images.warm([(DID, CIDS[0])], presets="avatar") == WarmReport(made=1)
+
+
+def test_a_closed_service_warms_nothing() -> None:
+    images = fake_service()
+    images.close()
+    with pytest.raises(ServiceClosedError):
+        images.warm([(DID, CIDS[0])])
 
 
 def test_an_error_of_the_items_leaves_nothing_behind() -> None:

@@ -242,6 +242,20 @@ class FencedCache(FakeCache):
         return True
 
 
+def test_a_cache_that_gives_no_fence_costs_the_write_and_not_the_image() -> None:
+    class Broken(FencedCache):
+        def fence(self, did: str, cid: str) -> Hashable:
+            raise ConnectionError("away")
+
+    cache = Broken()
+    with fake_service(cache=cache) as images:
+        assert images.get_image("avatar", DID, CID).startswith(b"avatar:")
+        assert images.flush(WAIT)
+        assert images.stats().cache_read_errors == 1
+        assert images.stats().cache_writes_dropped == 1
+    assert not cache.entries
+
+
 def test_a_purge_by_another_process_keeps_a_late_write_out() -> None:
     gate, cache, observer = threading.Event(), FencedCache(), RecordingObserver()
     fetcher = FakeFetcher(gate=gate)

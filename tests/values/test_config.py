@@ -60,7 +60,7 @@ def test_every_other_field_has_a_variable_of_its_own_name() -> None:
         "flight_timeout_seconds": "9",
         "max_source_pixels": "12000000",
         "max_flights": "5",
-        "memory_budget_bytes": "1000000",
+        "memory_budget_bytes": "100000000",
         "admission_timeout_seconds": "3",
         "fetch_workers": "2",
         "decode_workers": "3",
@@ -142,6 +142,9 @@ def test_a_bad_variable_is_named_with_its_value_and_what_would_do(variable: str,
         ("cleanup_interval_seconds", float("inf")),
         ("fetch_timeout_seconds", True),
         ("max_flights", -1),
+        ("memory_budget_bytes", 40 * 1024**2 - 1),
+        ("flight_timeout_seconds", 10**400),
+        ("identity_ttl_seconds", 1e300),
         ("fetch_workers", 0),
     ],
 )
@@ -152,6 +155,13 @@ def test_a_bad_option_is_named(option: str, value: Any) -> None:
     assert caught.value.value == value
 
 
+def test_options_that_depend_on_each_other_are_checked_together() -> None:
+    variables = {"IMAGE_PROXY_MEMORY_BUDGET_BYTES": "8000000", "IMAGE_PROXY_MAX_SOURCE_SIZE_MB": "1"}
+    assert Config.from_env(variables).memory_budget_bytes == 8_000_000
+    with pytest.raises(ConfigError, match="IMAGE_PROXY_MEMORY_BUDGET_BYTES is '8000000'"):
+        Config.from_env({"IMAGE_PROXY_MEMORY_BUDGET_BYTES": "8000000"})
+
+
 def test_the_signing_key_is_never_shown() -> None:
     assert "secret" not in repr(Config(url_signing_key="secret"))
     with pytest.raises(ConfigError) as caught:
@@ -160,4 +170,4 @@ def test_the_signing_key_is_never_shown() -> None:
 
 
 def test_a_path_may_be_text() -> None:
-    assert Config(cache_path="images").cache_path == Path("images")  # type: ignore[arg-type]
+    assert Config(cache_path="images").cache_path == Path("images")

@@ -48,6 +48,26 @@ def test_every_error_pickles_with_its_evidence(error: type[ImageProxyError]) -> 
     assert vars(twin) == vars(original)
 
 
+def test_a_copy_is_made_without_running_the_constructor_of_an_apps_own_class() -> None:
+    class TakedownError(module.BlobBlockedError):
+        def __init__(self, ticket: int) -> None:
+            super().__init__(f"taken down, see ticket {ticket}", status=451)
+
+    original = TakedownError(7)
+    original.__cause__ = KeyError("x")
+    copy = original.afresh()
+    assert copy is not original
+    assert type(copy) is TakedownError
+    assert (str(copy), copy.status, copy.__cause__) == (str(original), 451, original.__cause__)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_every_error_can_be_made_afresh(error: type[ImageProxyError]) -> None:
+    copy = error("what happened", **evidence_of(error)).afresh()
+    assert str(copy) == "what happened"
+    assert {name: getattr(copy, name) for name in evidence_of(error)} == evidence_of(error)
+
+
 def test_errors_are_what_python_calls_them_too() -> None:
     assert issubclass(module.ConfigError, ValueError)
     assert issubclass(module.InvalidRequestError, ValueError)

@@ -142,7 +142,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: ob
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(InvalidPresetError, match="format"):
-        SQUARE.with_format("bmp")  # type: ignore[arg-type]
+        SQUARE.with_format("bmp")
 
 
 def test_get_preset_looks_in_the_default_registry() -> None:

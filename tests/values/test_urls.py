@@ -65,12 +65,14 @@ def test_bad_arguments_are_refused() -> None:
     urls = ImageURLs()
     with pytest.raises(InvalidPresetError):
         urls.url_for("nope", DID, CID)
+    with pytest.raises(InvalidPresetError):
+        urls.url_for(None, DID, CID)  # type: ignore[arg-type]
     with pytest.raises(InvalidDIDError):
         urls.url_for("avatar", "nope", CID)
     with pytest.raises(InvalidCIDError):
         urls.url_for("avatar", DID, "no")
     with pytest.raises(InvalidPresetError, match="format"):
-        urls.url_for("avatar", DID, CID, format="bmp")  # type: ignore[arg-type]
+        urls.url_for("avatar", DID, CID, format="bmp")
 
 
 def test_switched_off_the_url_is_that_of_the_pds_or_none() -> None:
@@ -107,12 +109,21 @@ def test_a_signed_url_is_told_from_a_forged_one() -> None:
     assert not urls.is_signed(path[:-1] + ("A" if path[-1] != "A" else "B"))
     assert not urls.is_signed(path.partition("&s=")[0])
     assert not urls.is_signed("é&s=é")
+    assert not urls.is_signed("\ud800&s=\ud800")
     assert not ImageURLs(signing_key=b"other").is_signed(path)
     assert ImageURLs().is_signed("/anything")
 
 
 @pytest.mark.parametrize(
-    "options", [{"base_url": "example.com"}, {"cdn_url": 5}, {"base_url": None}, {"signing_key": ""}]
+    "options",
+    [
+        {"base_url": "example.com"},
+        {"cdn_url": 5},
+        {"base_url": None},
+        {"signing_key": ""},
+        {"signing_key": 5},
+        {"presets": []},
+    ],
 )
 def test_bad_options_are_named(options: dict[str, Any]) -> None:
     (option,) = options

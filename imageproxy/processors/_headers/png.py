@@ -37,6 +37,8 @@ def read(data: bytes) -> Header:
         check_count(chunks, _MAX_CHUNKS, "chunks")
         kind = data[at + 4 : at + 8]
         body, end = at + 8, at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"IHDR" and at != _SIGNATURE_BYTES:  # a decoder would take the last one, and we the first
+            raise broken("it has two headers")
         if kind not in needed:
             kept.append(view[run_start:at])
             run_start = end

@@ -1,0 +1,1 @@
+"""The fuzzers: see ``run.py`` for how to run one, ``target.py`` for what one is."""
