@@ -5,7 +5,8 @@ processor estimates. What does not fit waits, and what is smaller may pass it: a
 
 Sources get a quarter of the budget, so that the decode which a source waits for has room to begin: the other three
 quarters, once the decodes before it have ended. When a decode has waited for half of its time, no further source is let
-in, so that the small ones cannot pass it for ever.
+in, so that the small ones cannot pass it for ever. Of one server only a few sources are fetched at once, and never more
+than half of what there is room for: a server that drips must not hold up all others.
 
 Nothing blocks here. A reservation that fits starts at once, another one as soon as room is made, on the thread that
 makes it.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from .errors import ImageTooLargeError
@@ -22,20 +24,26 @@ from .errors import ImageTooLargeError
 __all__ = ["Admission", "Reservation"]
 
 _SOURCES_SHARE = 4  # one part in four
+_MAX_PER_SERVER = 6
 
 
 class Reservation:
     """Room for one source or one decode: waited for, then held, then given back. Made by ``Admission``."""
 
-    __slots__ = ("cost", "is_granted", "is_source", "owner", "since", "start")
+    __slots__ = ("cost", "is_granted", "owner", "server", "since", "start")
 
-    def __init__(self, owner: object, cost: int, start: Callable[[], None], since: float, *, is_source: bool) -> None:
+    def __init__(self, owner: object, cost: int, start: Callable[[], None], since: float, server: str | None) -> None:
         self.owner = owner
         self.cost = cost
         self.start = start
         self.since = since
-        self.is_source = is_source
+        self.server = server
+        """Where a source is fetched from; ``None`` for a decode."""
         self.is_granted = False
+
+    @property
+    def is_source(self) -> bool:
+        return self.server is not None
 
 
 class Admission:
@@ -57,6 +65,7 @@ class Admission:
         self._budget = budget_bytes
         self._source_bytes = source_bytes
         self._sources_limit = max(budget_bytes // _SOURCES_SHARE, source_bytes)
+        self._per_server = min(_MAX_PER_SERVER, max(1, self._sources_limit // source_bytes // 2))
         self.decode_limit = max(budget_bytes - self._sources_limit, 0)
         """The most that one decode may take, in bytes."""
         self.max_wait_seconds = max_wait_seconds
@@ -68,15 +77,16 @@ class Admission:
         self._lock = threading.Lock()
         self._waiting: dict[Reservation, None] = {}  # in the order they came
         self._sources = self._decodes = 0
+        self._fetching: Counter[str] = Counter()  # how many sources of each server
 
     @property
     def reserved_bytes(self) -> int:
         """What is held now."""
         return self._sources + self._decodes
 
-    def reserve_source(self, owner: object, start: Callable[[], None]) -> Reservation:
-        """Room for a source of any allowed size; ``start`` is called once there is."""
-        return self._reserve(Reservation(owner, self._source_bytes, start, self._clock(), is_source=True))
+    def reserve_source(self, owner: object, server: str, start: Callable[[], None]) -> Reservation:
+        """Room for a source of any allowed size from ``server``; ``start`` is called once there is."""
+        return self._reserve(Reservation(owner, self._source_bytes, start, self._clock(), server))
 
     def reserve_decode(self, owner: object, cost: int, start: Callable[[], None]) -> Reservation:
         """Room for a decode of ``cost`` bytes; ``start`` is called once there is.
@@ -91,12 +101,14 @@ class Admission:
                 limit=self.decode_limit,
                 actual=cost,
             )
-        return self._reserve(Reservation(owner, cost, start, self._clock(), is_source=False))
+        return self._reserve(Reservation(owner, cost, start, self._clock(), None))
 
-    def shrink(self, reservation: Reservation, cost: int) -> None:
-        """Give back all but ``cost`` bytes of a reservation that is held."""
+    def fetched(self, reservation: Reservation, size: int) -> None:
+        """A source is there: give back what it does not take, and its place at its server."""
         with self._lock:
-            if reservation.is_granted and cost < reservation.cost:
+            if reservation.is_granted:
+                self._leave_server(reservation)
+                cost = min(size, reservation.cost)
                 self._count(reservation, cost - reservation.cost)
                 reservation.cost = cost
                 self._let_in()
@@ -108,6 +120,7 @@ class Admission:
         with self._lock:
             if reservation.is_granted:
                 reservation.is_granted = False
+                self._leave_server(reservation)
                 self._count(reservation, -reservation.cost)
                 reservation.cost = 0
             elif reservation in self._waiting:
@@ -142,7 +155,9 @@ class Admission:
         if any(each.since <= impatient for each in self._waiting if not each.is_source):
             return
         for reservation in [each for each in self._waiting if each.is_source]:
-            if self._has_room(reservation) and self._sources + reservation.cost <= self._sources_limit:
+            has_place = self._fetching[reservation.server or ""] < self._per_server
+            is_within_share = self._sources + reservation.cost <= self._sources_limit
+            if has_place and is_within_share and self._has_room(reservation):
                 self._grant(reservation)
 
     def _has_room(self, reservation: Reservation) -> bool:
@@ -153,7 +168,16 @@ class Admission:
         del self._waiting[reservation]
         reservation.is_granted = True
         self._count(reservation, reservation.cost)
+        if reservation.server:
+            self._fetching[reservation.server] += 1
         reservation.start()
+
+    def _leave_server(self, reservation: Reservation) -> None:
+        if reservation.server:
+            self._fetching[reservation.server] -= 1
+            if self._fetching[reservation.server] == 0:
+                del self._fetching[reservation.server]
+            reservation.server = ""  # still a source
 
     def _count(self, reservation: Reservation, change: int) -> None:
         if reservation.is_source:

@@ -5,8 +5,8 @@ Callers who ask for an image that is under way join its flight; a flight whose b
 Threads wait on a flight's future; coroutines can await the same.
 
 Visits run on one pool, decoding on another with a thread for each processor. What they take of memory is admitted
-before: room for the source before a visit begins, room for the decode before a flight is given to its pool (see
-``_admission``). Who waits for room holds no thread.
+before: room for the source when its server is known, room for the decode when the source is there (see ``_admission``).
+Who waits for room holds no thread.
 
 Nothing here knows what is fetched or how it is decoded: ``Work`` does.
 """
@@ -18,92 +18,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
-from typing import Protocol
 
-from ._admission import Admission, Reservation
+from ._admission import Admission
+from ._flight import Flight, Visit, Work
 from .errors import BusyError, DeadlineExceededError, ImageProxyError, ProcessingError, ServiceClosedError
 from .presets import Preset
 from .protocols import CacheKey
 
-__all__ = ["Flight", "Flights", "Visit", "Work"]
+__all__ = ["Flights"]
 
 
 _SLOTS = 1024
-
-
-class Visit:
-    """One fetch of a blob and the flights that wait for it."""
-
-    __slots__ = ("cid", "data", "did", "ended", "fence", "flights", "has_begun", "pds_url", "room")
-
-    def __init__(self, did: str, cid: str, pds_url: str | None) -> None:
-        self.did = did
-        self.cid = cid
-        self.pds_url = pds_url
-        self.fence: Hashable = None
-        """The cache's mark from before the fetch, where it has any; set by the work."""
-        self.data: bytes | None = None
-        self.flights: list[Flight] = []
-        self.has_begun = False
-        self.room: Reservation | None = None
-        self.ended = threading.Event()
-
-    @property
-    def name(self) -> Hashable:
-        return self.did, self.cid, self.pds_url
-
-
-class Flight:
-    """One image being made, and how many callers wait for it."""
-
-    __slots__ = ("future", "is_fenced", "is_over", "key", "preset", "room", "started_at", "visit", "waiters")
-
-    def __init__(self, key: CacheKey, preset: Preset, visit: Visit) -> None:
-        self.key = key
-        self.preset = preset
-        self.visit = visit
-        self.future: Future[bytes] = Future()
-        self.future.set_running_or_notify_cancel()  # one waiter must not be able to cancel it for the others
-        self.waiters = 0
-        self.is_fenced = False
-        self.is_over = False
-        self.room: Reservation | None = None
-        self.started_at = time.monotonic()
-
-    @property
-    def name(self) -> Hashable:
-        return self.key, self.visit.pds_url
-
-
-class Work(Protocol):
-    """What flights are made of. Each method may be called from several threads at once."""
-
-    def fetch(self, visit: Visit) -> bytes:
-        """Get the blob. Raises ImageProxyError."""
-        ...
-
-    def cost(self, flight: Flight, data: bytes) -> int:
-        """How many bytes of memory the decode will take. Raises ImageProxyError for what will not be decoded."""
-        ...
-
-    def render(self, flight: Flight, data: bytes) -> bytes:
-        """Make the image, and ask whether it may be shown. Raises ImageProxyError."""
-        ...
-
-    def publish(self, flight: Flight, image: bytes) -> None:
-        """Hand the image to the cache. Called with the lock of the flights held: must be quick, and must not raise."""
-        ...
-
-    def remember(self, flight: Flight, error: ImageProxyError) -> None:
-        """Keep a failure for those who ask next. Called as ``publish`` is, and not after a purge."""
-        ...
-
-    def failed(self, flight: Flight, error: ImageProxyError) -> None:
-        """Told once of each flight that failed, before its waiters are."""
-        ...
 
 
 class Flights:
@@ -199,7 +127,7 @@ class Flights:
         visit.flights.append(flight)
         self._flights[flight.name] = flight
         if is_new:
-            visit.room = self._admission.reserve_source(visit, partial(_submit, self._fetchers, self._run_visit, visit))
+            _submit(self._fetchers, self._begin_visit, visit)
         elif visit.data is not None:
             _submit(self._fetchers, self._prepare, flight)
         return flight
@@ -261,23 +189,37 @@ class Flights:
 
     # The work: on the pools' threads.
 
-    def _run_visit(self, visit: Visit) -> None:
+    def _begin_visit(self, visit: Visit) -> None:
         with self._lock:
             if not visit.flights:
                 return
             visit.has_begun = True
+        try:
+            server = self._work.locate(visit)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
+            self._fail_visit(visit, error)
+            return
+        with self._lock:
+            self._drop_left(visit)
+            if visit.flights:
+                start = partial(_submit, self._fetchers, self._run_visit, visit)
+                visit.room = self._admission.reserve_source(visit, server, start)
+
+    def _run_visit(self, visit: Visit) -> None:
+        with self._lock:
+            if not visit.flights:
+                return
         try:
             data = self._work.fetch(visit)
         except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits
             self._fail_visit(visit, error)
             return
         with self._lock:
-            for flight in [flight for flight in visit.flights if flight.waiters == 0]:
-                self._drop(flight)
+            self._drop_left(visit)
             flights = list(visit.flights)
             if flights and visit.room is not None:
                 visit.data = data
-                self._admission.shrink(visit.room, len(data))
+                self._admission.fetched(visit.room, len(data))
         del data  # the visit alone holds it now, and lets it go with its last flight
         for flight in flights:
             self._prepare(flight)
@@ -367,6 +309,11 @@ class Flights:
             self._admission.end(visit.room)
             visit.ended.set()
 
+    def _drop_left(self, visit: Visit) -> None:
+        """Drop the flights that nobody waits for."""
+        for flight in [flight for flight in visit.flights if flight.waiters == 0]:
+            self._drop(flight)
+
     def _strike(self, flight: Flight) -> None:
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
@@ -414,8 +361,9 @@ class Flights:
 
 
 def _is_waiting(flight: Flight) -> bool:
-    """Whether nothing is being done for it now: the visit has not begun, or the decode waits for room."""
-    return not flight.visit.has_begun or (flight.room is not None and not flight.room.is_granted)
+    """Whether nothing is being done for it now: the visit has not begun, or it or the decode waits for room."""
+    room = flight.room or flight.visit.room
+    return not flight.visit.has_begun or (room is not None and not room.is_granted)
 
 
 def _is_ended(visit: Visit, deadline: float | None) -> bool:

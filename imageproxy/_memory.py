@@ -1,11 +1,15 @@
-"""How much memory this process may use: the machine's, or less where a control group limits it."""
+"""The memory of this process: how much it may use, and giving back what it has freed."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-__all__ = ["memory_limit_bytes"]
+__all__ = ["memory_limit_bytes", "release_freed_memory"]
 
 _UNKNOWN = 4 * 1024**3  # assumed where the system does not tell
 _ROOT = Path("/")
@@ -52,3 +56,21 @@ def _group_limits(root: Path) -> list[int]:
             except (OSError, ValueError):  # no such file, or "max"
                 continue
     return limits
+
+
+def release_freed_memory() -> None:
+    """Have the allocator give freed memory back to the system, where it is glibc's; elsewhere, do nothing.
+
+    glibc keeps what was freed for the thread that freed it, so that after a while a process with several decoding
+    threads holds a multiple of what it uses. Takes 0.1 to 4 ms; changes no setting.
+    """
+    _trim()(0)
+
+
+@lru_cache(maxsize=1)
+def _trim() -> Callable[[int], Any]:
+    try:
+        ctypes = import_module("ctypes")  # takes some milliseconds, and may be missing
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]  # malloc_trim(3)
+    except (ImportError, OSError, AttributeError, TypeError):
+        return lambda _pad: None

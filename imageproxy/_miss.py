@@ -7,8 +7,9 @@ import time
 from collections.abc import Hashable
 
 from ._failures import Failures, passing
-from ._flights import Flight, Visit
+from ._flight import Flight, Visit
 from ._gate import Gate
+from ._memory import release_freed_memory
 from ._origin import Origin
 from ._telling import Teller
 from ._write_behind import Write, WriteBehind
@@ -18,6 +19,9 @@ from .protocols import Cache, Processor, SupportsEstimate, SupportsFences
 __all__ = ["Miss"]
 
 _log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 16 * 1024**2
+"""The cost of a decode from which on it is worth a millisecond or two to give its memory back."""
 
 
 class Miss:
@@ -43,12 +47,18 @@ class Miss:
         self._writes = writes
         self._teller = teller
 
-    def fetch(self, visit: Visit) -> bytes:
-        """Get the blob, having marked in the cache when that was begun."""
-        began = time.monotonic()
+    def locate(self, visit: Visit) -> str:
+        """Find the PDS, having marked in the cache when the work was begun."""
         if self._fences is not None:
             visit.fence = self._fence(self._fences, visit)
-        data = self._origin.fetch(visit.did, visit.cid, visit.pds_url)
+        visit.place = self._origin.locate(visit.did, visit.pds_url)
+        return visit.place.pds_url
+
+    def fetch(self, visit: Visit) -> bytes:
+        """Get the blob."""
+        began = time.monotonic()
+        place = visit.place or self._origin.locate(visit.did, visit.pds_url)
+        data = self._origin.fetch(visit.did, visit.cid, place)
         self._teller.tell("fetched", visit.did, visit.cid, seconds=time.monotonic() - began, size_bytes=len(data))
         return data
 
@@ -81,7 +91,7 @@ class Miss:
         name = flight.preset.name
         began = time.monotonic()
         try:
-            image = self._processor.process(data, flight.preset)
+            image = self._process(flight, data)
         except ImageProxyError:
             raise
         except Exception as error:
@@ -96,6 +106,14 @@ class Miss:
         self._teller.tell("processed", did, cid, name, seconds=time.monotonic() - began, size_bytes=len(image))
         self._gate.check(did, cid, name)
         return image
+
+    def _process(self, flight: Flight, data: bytes) -> bytes:
+        try:
+            return self._processor.process(data, flight.preset)
+        finally:
+            # Before its room is given to the next: what the allocator keeps is in no budget.
+            if flight.room is not None and flight.room.cost >= _LARGE_BYTES:
+                release_freed_memory()
 
     def publish(self, flight: Flight, image: bytes) -> None:
         """Queue the write."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ._failures import Failures, Subject, of_blob, passing
 from .errors import (
@@ -18,12 +19,23 @@ from .errors import (
 )
 from .protocols import Fetcher, Resolver, SupportsInvalidate
 
-__all__ = ["Origin"]
+__all__ = ["Origin", "Place"]
 
 _log = logging.getLogger(__name__)
 
 # What a PDS answers for an account that it no longer has: it may have moved since its DID was last resolved.
 _PERHAPS_MOVED = frozenset({"repo_not_found", "repo_deactivated", "not_found"})
+
+
+class Place(NamedTuple):
+    """Where a blob is to be fetched from.
+
+    is_resolved: whether the resolver said so, rather than the caller. seconds: what is left for the fetch.
+    """
+
+    pds_url: str
+    is_resolved: bool
+    seconds: float
 
 
 class Origin:
@@ -57,22 +69,30 @@ class Origin:
             except Exception as error:
                 raise DIDResolutionError(f"the resolver could not forget {did}: {error!r}", did=did) from error
 
-    def fetch(self, did: str, cid: str, pds_url: str | None) -> bytes:
-        """The blob, within the deadline. Raises PDSFetchError, DIDResolutionError or ImageTooLargeError.
+    def locate(self, did: str, pds_url: str | None) -> Place:
+        """Where the blobs of an account are: at ``pds_url``, or where the resolver says.
 
-        pds_url: where to ask; ``None``: where the resolver says. Where it says a server that has no such account (any
-            more), and it can forget, it is asked once more.
+        Raises DIDResolutionError, and afresh what made this server fail lately.
         """
         deadline = self._clock() + self._timeout_seconds
-        if pds_url is not None:
-            return self._fetch_from(pds_url, did, cid, deadline)
-        resolved = self._resolve(did, deadline)
+        url = pds_url or self._resolve(did, deadline)
+        known = self._failures.recall(Subject(pds_url=url))
+        if known is not None:
+            raise known
+        return Place(url, not pds_url, self._left(deadline, did, url))
+
+    def fetch(self, did: str, cid: str, place: Place) -> bytes:
+        """The blob, within what is left of the deadline. Raises PDSFetchError, DIDResolutionError, ImageTooLargeError.
+
+        Where the resolver named a server that has no such account (any more), and it can forget, it is asked once more.
+        """
+        deadline = self._clock() + place.seconds
         try:
-            return self._fetch_from(resolved, did, cid, deadline)
+            return self._fetch_from(place.pds_url, did, cid, deadline)
         except PDSNotFoundError as error:
-            if error.reason not in _PERHAPS_MOVED or self._invalidates is None:
+            if not place.is_resolved or error.reason not in _PERHAPS_MOVED or self._invalidates is None:
                 raise
-            moved_to = self._moved_to(did, resolved, deadline)
+            moved_to = self._moved_to(did, place.pds_url, deadline)
             if moved_to is None:
                 raise
         return self._fetch_from(moved_to, did, cid, deadline)
@@ -102,9 +122,6 @@ class Origin:
         return url
 
     def _fetch_from(self, pds_url: str, did: str, cid: str, deadline: float) -> bytes:
-        known = self._failures.recall(Subject(pds_url=pds_url))
-        if known is not None:
-            raise known
         left = self._left(deadline, did, pds_url)
         try:
             data = self._fetcher.fetch(pds_url, did, cid, timeout=left)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from ._flights import Flight, Flights
+from ._flight import Flight
+from ._flights import Flights
 from .errors import BusyError, ImageProxyError, ServiceClosedError
 from .presets import Preset
 from .protocols import CacheKey

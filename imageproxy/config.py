@@ -143,6 +143,7 @@ class Config:
         environ = os.environ if environ is None else environ
         values: dict[str, object] = {}
         given: dict[str, tuple[str, str, str]] = {}
+        name = ""
         try:
             for suffix, (name, read, wanted) in _VARIABLES.items():
                 text = environ.get(_PREFIX + suffix, "").strip()

@@ -20,6 +20,7 @@ from imageproxy.errors import (
 from imageproxy.presets import Preset
 
 from ._colour import ToSRGB, flatten, resizable, straight, without_needless_alpha
+from ._estimate import peak_bytes
 from ._exif import orientation
 from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
 from ._headers import Header, read_header
@@ -58,6 +59,9 @@ _UPRIGHT = {
 _WEBP_FAST_QUALITY = 95
 _PNG_LEVEL = 4
 _AVIF_SPEED = 8
+
+# What is converted is converted a band of rows at a time.
+_BAND_BYTES = 256 * 1024
 
 
 class PillowProcessor:
@@ -102,11 +106,24 @@ class PillowProcessor:
         Raises UnsupportedFormatError, whose ``format`` names what the bytes look like; ImageTooLargeError, in pixels;
         ProcessingError for a broken image, and for one that the preset's format cannot hold.
         """
-        try:
+        with _naming(preset):
             return self._process(data, preset)
-        except ImageProxyError as error:
-            error.preset = error.preset or preset.name
-            raise
+
+    def estimate(self, data: bytes, preset: Preset) -> int:
+        """The bytes of memory that ``process(data, preset)`` takes at its peak, at most, and without ``data`` itself.
+
+        Told from the header alone, in the time that copying ``data`` takes; the rest of the file may be broken. It
+        counts what is in use: what malloc has not given back to the system from earlier work comes on top.
+
+        Raises what ``process`` raises for a header that it refuses.
+        """
+        with _naming(preset), _failing_as("the image is broken"):
+            header = self._read_header(data)
+            stored = header.width, header.height
+            placements = [_place(stored, turn, preset) for turn in _possible_turns(header)]
+            self._check_result(min(placements, key=_pixels), preset)
+            averages = self._resizer.name == "pillow"
+            return max(peak_bytes(header, preset, placement, averages=averages) for placement in placements)
 
     def encode(self, image: Image.Image, preset: Preset) -> bytes:
         """Encode the finished picture. May be overridden, to draw on it first or to encode in another way.
@@ -122,14 +139,12 @@ class PillowProcessor:
         return buffer.getvalue()
 
     def _process(self, data: bytes, preset: Preset) -> bytes:
-        kind = sniff(data)
-        if kind not in _READABLE or not _is_built_in(kind):
-            raise _unsupported(kind)
         with _failing_as("the image is broken"):
-            image, placement, turn, profile = self._decode(read_header(data, kind), preset)
+            image, placement, turn, profile = self._decode(self._read_header(data), preset)
         with _failing_as(f"the image could not be made into {preset.name!r}"):
             image = resize(self._resizer, image, *placement)
-            image = self._to_srgb.convert(straight(image), profile)
+            image = straight(image)
+            image = self._to_srgb.convert(image, profile)
             if turn in _UPRIGHT:
                 image = image.transpose(_UPRIGHT[turn])
             image = flatten(image, preset.background) if preset.format == "jpeg" else without_needless_alpha(image)
@@ -137,21 +152,30 @@ class PillowProcessor:
             _is_built_in(preset.format)
             return self.encode(image, preset)
 
-    def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, Placement, int, bytes | None]:
-        """The pixels as they are stored, what to take of them, their EXIF orientation, their ICC profile."""
+    def _read_header(self, data: bytes) -> Header:
+        kind = sniff(data)
+        if kind not in _READABLE or not _is_built_in(kind):
+            raise _unsupported(kind)
+        header = read_header(data, kind)
         # Before Pillow opens the file: opening alone can allocate by the size that it declares.
         self._check_pixels(header.width * header.height, "the image has")
-        with Image.open(io.BytesIO(header.source), formats=[header.format]) as opened:
-            stored = width, height = opened.size
-            self._check_pixels(width * height, "the image has")
+        return header
+
+    def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, Placement, int, bytes | None]:
+        """The pixels as they are stored, what to take of them, their EXIF orientation, their ICC profile."""
+        # Closed by hand: some of Pillow's images hold on to their file.
+        with io.BytesIO(header.source) as file, Image.open(file, formats=[header.format]) as opened:
+            self._check_pixels(opened.width * opened.height, "the image has")
             turn = orientation(header.exif or opened.info.get("exif"))
-            upright = (height, width) if swaps_sides(turn) else stored
-            placement = to_stored(place(upright, preset), stored, turn)
-            self._check_pixels(placement.size[0] * placement.size[1], f"made into {preset.name!r} the image would have")
+            placement = _place(opened.size, turn, preset)
+            self._check_result(placement, preset)
             placement = _draft(opened, placement, preset.quality)
             opened.load()
             profile = header.icc_profile or opened.info.get("icc_profile")
-            return resizable(opened), placement, turn, profile
+            return _resizable(opened), placement, turn, profile
+
+    def _check_result(self, placement: Placement, preset: Preset) -> None:
+        self._check_pixels(_pixels(placement), f"made into {preset.name!r} the image would have")
 
     def _check_pixels(self, pixels: int, what: str) -> None:
         if pixels > self._max_pixels:
@@ -163,6 +187,22 @@ class PillowProcessor:
             )
 
 
+def _place(stored: tuple[int, int], turn: int, preset: Preset) -> Placement:
+    width, height = stored
+    upright = (height, width) if swaps_sides(turn) else stored
+    return to_stored(place(upright, preset), stored, turn)
+
+
+def _pixels(placement: Placement) -> int:
+    return placement.size[0] * placement.size[1]
+
+
+def _possible_turns(header: Header) -> tuple[int, ...]:
+    """The EXIF orientations to reckon with before Pillow has opened the file; of some formats only it can tell."""
+    hint = {"WEBP": b"EXIF", "AVIF": b"irot"}.get(header.format)
+    return (1, 6) if hint is not None and hint in header.source else (orientation(header.exif),)
+
+
 def _draft(opened: Image.Image, placement: Placement, quality: int) -> Placement:
     """Have a JPEG decoded smaller where that does not show; returns the placement on what will be decoded."""
     factor = draft_factor(placement, quality)
@@ -171,6 +211,21 @@ def _draft(opened: Image.Image, placement: Placement, quality: int) -> Placement
     opened.draft(None, (opened.width // factor, opened.height // factor))
     left, top, right, bottom = (side / factor for side in placement.box)
     return Placement(placement.size, (left, top, right, bottom))
+
+
+def _resizable(image: Image.Image) -> Image.Image:
+    """``resizable(image)``, made in bands of rows: what it makes on the way takes as much memory as an image or two."""
+    width, height = image.size
+    band = max(1, _BAND_BYTES // (4 * width))
+    result: Image.Image | None = None
+    for top in range(0, height, band):
+        part = resizable(image.crop((0, top, width, min(top + band, height))))
+        if part.mode == image.mode:
+            return image
+        if result is None:
+            result = Image.new(part.mode, image.size)
+        result.paste(part, (0, top))
+    return result or image
 
 
 def _options(image: Image.Image, preset: Preset) -> dict[str, Any]:
@@ -198,6 +253,16 @@ def _unsupported(kind: str) -> UnsupportedFormatError:
     if kind in _READABLE:
         return UnsupportedFormatError(f"the image is a {kind}, which this Pillow was built without", format=kind)
     return UnsupportedFormatError(f"the bytes look like {kind}" + read, format=kind)
+
+
+@contextmanager
+def _naming(preset: Preset) -> Iterator[None]:
+    """The errors of this library tell the preset."""
+    try:
+        yield
+    except ImageProxyError as error:
+        error.preset = error.preset or preset.name
+        raise
 
 
 @contextmanager

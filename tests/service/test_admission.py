@@ -1,8 +1,11 @@
 """One budget of memory for all that is under way."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,8 @@ class Budget:
         self.started: list[str] = []
         self.admission = Admission(100, source_bytes=10, max_wait_seconds=10, clock=lambda: self.now)
 
-    def source(self, name: str) -> Reservation:
-        return self.admission.reserve_source(name, lambda: self.started.append(name))
+    def source(self, name: str, server: str | None = None) -> Reservation:
+        return self.admission.reserve_source(name, server or name, lambda: self.started.append(name))
 
     def decode(self, name: str, cost: int) -> Reservation:
         return self.admission.reserve_decode(name, cost, lambda: self.started.append(name))
@@ -56,20 +59,46 @@ def test_sources_get_a_quarter() -> None:
     budget = Budget()
     first, second, third = (budget.source(name) for name in ("first", "second", "third"))
     assert budget.started == ["first", "second"]
-    budget.admission.shrink(first, 6)
+    budget.admission.fetched(first, 6)
     assert budget.started == ["first", "second"], "6 and 10 and 10 are more than 25"
-    budget.admission.shrink(second, 1)
+    budget.admission.fetched(second, 1)
     assert budget.started == ["first", "second", "third"]
     for reservation in (first, second, third):
         budget.admission.end(reservation)
     assert budget.admission.reserved_bytes == 0
 
 
+def test_one_server_gets_at_most_half_of_the_places() -> None:
+    budget = Budget()
+    first = budget.source("first", "slow")
+    budget.source("second", "slow")
+    budget.source("other", "quick")
+    assert budget.started == ["first", "other"], "of two places one"
+    budget.admission.fetched(first, 10)
+    assert budget.started == ["first", "other"], "its place is free, but there is no room"
+    budget.admission.end(first)
+    assert budget.started == ["first", "other", "second"]
+
+
+def test_one_server_is_asked_for_six_at_once() -> None:
+    admission = Admission(100_000, source_bytes=10, max_wait_seconds=1)
+    started: list[int] = []
+    held = [admission.reserve_source(n, "server", partial(started.append, n)) for n in range(8)]
+    assert started == [0, 1, 2, 3, 4, 5]
+    admission.end(held[7])
+    admission.fetched(held[0], 5)
+    assert started == [0, 1, 2, 3, 4, 5, 6]
+    for each in held:
+        admission.end(each)
+    assert not admission._fetching
+    assert admission.reserved_bytes == 0
+
+
 def test_one_source_always_gets_in() -> None:
     admission = Admission(10, source_bytes=50, max_wait_seconds=1)
     started: list[str] = []
-    admission.reserve_source("one", lambda: started.append("one"))
-    admission.reserve_source("two", lambda: started.append("two"))
+    admission.reserve_source("one", "a", lambda: started.append("one"))
+    admission.reserve_source("two", "b", lambda: started.append("two"))
     assert started == ["one"]
 
 
@@ -275,6 +304,27 @@ def test_a_processor_that_fails_to_estimate_fails_the_image_alone() -> None:
         assert images._flights._admission.reserved_bytes == 0
 
 
+def test_memory_that_a_large_decode_has_freed_is_given_back() -> None:
+    """The allocator keeps it otherwise, outside of every budget."""
+    script = """
+import resource
+from pathlib import Path
+from imageproxy._memory import release_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+chunks = [b"x" * (100_000 + n) for n in range(1000)]  # below the size from which the allocator asks the system for each
+keep = chunks[::50]
+full = resident()
+del chunks
+release_freed_memory()
+print(full - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 80_000_000
+
+
 # How much memory there is
 
 
@@ -305,3 +355,27 @@ def test_a_container_sees_its_own_limit_at_the_root(tmp_path: Path) -> None:
 def test_without_control_groups_the_machine_counts(tmp_path: Path) -> None:
     assert memory_limit_bytes(tmp_path) > 100_000_000
     assert memory_limit_bytes() <= memory_limit_bytes(tmp_path)
+
+
+def test_a_server_that_drips_does_not_hold_up_the_others(pool: ThreadPoolExecutor) -> None:
+    """However many of its blobs are asked for: they hold neither all threads nor all room for sources."""
+    gate = threading.Event()
+
+    class Dripping(FakeFetcher):
+        def fetch(self, pds_url: str, did: str, cid: str, *, timeout: float | None = None) -> bytes:
+            if pds_url == "https://slow.example":
+                assert gate.wait(WAIT)
+            return b"blob"
+
+    config = Config(memory_budget_bytes=400, max_source_bytes=20, fetch_workers=3)
+    with fake_service(fetcher=Dripping(), config=config) as images:
+        cids = [f"bafkreislow{n:02}" for n in range(20)]
+        slow = [pool.submit(images.get_image, "avatar", DID, cid, "https://slow.example") for cid in cids]
+        while images.stats().flights < 20:
+            gate.wait(0.001)
+        for n in range(5):
+            assert images.get_image("avatar", DID, f"bafkreigood{n:02}", "https://quick.example", timeout=WAIT)
+        gate.set()
+        for call in slow:
+            call.result(WAIT)
+        assert images._flights._admission.reserved_bytes == 0

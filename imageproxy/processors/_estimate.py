@@ -1,0 +1,219 @@
+"""How much memory a picture takes at the peak, told from its header. Pure arithmetic, nothing is decoded.
+
+Each coefficient is in bytes per pixel unless it says otherwise. They were measured as resident memory, with Pillow 13.0
+(libjpeg-turbo 3.2, libwebp 1.6, dav1d 1.5, aom 3.14) on Linux, by ``benchmarks/memory.py``, and agree with what the
+sources of the codecs say of their buffers. They are the most that a codec can be made to take; of what depends on the
+picture, noise takes the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from struct import unpack_from
+from typing import NamedTuple
+
+from imageproxy.presets import Preset
+
+from ._geometry import Placement, draft_factor
+from ._headers import Header
+
+__all__ = ["peak_bytes"]
+
+# Whatever the size: objects, the codecs' tables and rows in work, the bands of ``pillow.py``, what malloc rounds up.
+_FLOOR_BYTES = 2 * 1024**2
+
+# What was in use before and lies between what is in use now, malloc keeps: the file, and of images a block of theirs.
+_BLOCK_BYTES = 16 * 1024**2
+
+# What Pillow stores: a byte for grey, a bit or an index into a palette; two for grey of 16 bits; four for all the rest.
+_GREY, _GREY_16, _COLOUR = 1, 2, 4
+
+# JPEG: a decoder that needs every scan before it knows a pixel keeps all coefficients, two bytes each; measured 3.1 in
+# 4:2:0, 6.1 in 4:4:4, 8.1 in CMYK, drafted or not. Otherwise, rows: 20 per pixel of the width with four components.
+_COEFFICIENT_BYTES = 2
+_JPEG_ROWS = 32
+_SOS = 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+
+# PNG: two rows of at most 16 bits in four channels.
+_PNG_ROWS = 16
+
+# GIF: the picture before the frame is drawn, and what it is to be replaced with afterwards.
+_GIF_CANVASES = 2
+
+# WebP: libwebp's decoder of animations, the only one that Pillow has, holds two canvases in RGBA. One of them is copied
+# into bytes, and those into the image: measured 16.0, with losses or without, with transparency or without.
+_WEBP_CANVASES = 8
+
+# AVIF: dav1d's frame has 1.5 for 8 bits in 4:2:0, twice that with film grain or where libavif scales or joins tiles,
+# and 6 for 12 bits in 4:4:4. Only the AV1 stream knows, whatever the boxes around it declare: so 6, and 2 for alpha.
+# The decoder's states for blocks and filters: measured 0.4 to 0.6. Both stay until the image is let go.
+_AVIF_FRAME, _AVIF_ALPHA_FRAME, _AVIF_STATES = 6, 2, 0.6
+
+# Resizing: what is as wide as the result and as high as the source, in strips; see ``_resize.py``. Pillow's own resizer
+# averages first where it shrinks four times or more: at most as much again.
+_STRIP_BYTES = 8 * 1024**2
+_AVERAGED_FROM = 4
+
+# What the encoders take beside the picture.
+#   JPEG   Its result, twice: of noise 0.8 at quality 90, 2.0 at 100.
+#   PNG    Its result, three times while it grows. Noise is not compressed.
+#   WebP   Pixels as ARGB (4) and YUV (1.5), the result; grey is turned into RGB. Method 3, which ``pillow.py`` takes
+#          over this quality and for transparency, keeps what it is to write: 25 for noise, 6 to 14 for photos.
+#          Transparency has an encoder of its own: 38.8 for noise, 21 to 25 for drawings and photos.
+#   AVIF   Pixels as bytes and as RGB (6) and YUV (1.5); then aom's copy, references and statistics. It takes nearly the
+#          same for all pictures and qualities: 17 to 21.4 for grey, 26 to 28.5 for colour, 29 to 35 with alpha.
+_JPEG_OUTPUT, _JPEG_FINE_OUTPUT, _JPEG_FINE_QUALITY = 2.0, 4.2, 91
+_PNG_COPIES = 3
+_WEBP, _WEBP_TOKENS, _WEBP_ALPHA, _WEBP_FAST_QUALITY = 8.5, 32.5, 39.5, 95
+_AVIF_GREY, _AVIF_COLOUR, _AVIF_ALPHA = 22.0, 29.5, 36.0
+
+
+class _Picture(NamedTuple):
+    """What a header tells of a picture. Sizes in bytes.
+
+    loading: the most while it is decoded, and made into a mode that can be resized.
+    resizing: what is held while it is resized, beyond the file and the result.
+    pixel: of one pixel then, and of the result.
+    has_alpha: whether the result can have transparency.
+    has_profile: whether colours are converted by an ICC profile.
+    """
+
+    loading: float
+    resizing: float
+    pixel: int
+    has_alpha: bool
+    has_profile: bool
+
+
+def peak_bytes(header: Header, preset: Preset, placement: Placement, *, averages: bool) -> int:
+    """The bytes of memory that the picture takes at the peak of its processing, beyond the file; at most.
+
+    placement: on the stored pixels, before any draft.
+    averages: whether the resizer is Pillow's own.
+    """
+    factor = draft_factor(placement, preset.quality) if header.format == "JPEG" else 1
+    picture = _READERS[header.format](header, factor)
+    width, height = placement.size
+    pixels = width * height
+    result = pixels * picture.pixel
+    return _FLOOR_BYTES + ceil(
+        max(
+            picture.loading,
+            len(header.source) + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
+            _finishing(picture, pixels),
+            result + pixels * _encoding(picture, preset),
+        )
+    )
+
+
+def _jpeg(header: Header, factor: int) -> _Picture:
+    source = header.source
+    at = 2
+    kind, frame_at = 0, 0
+    while (marker := source[at + 1]) != _SOS:
+        if marker in _FRAMES:
+            kind, frame_at = marker, at + 4
+        at += 2 + int.from_bytes(source[at + 2 : at + 4], "big")
+    height, width, components = unpack_from(">HHB", source, frame_at + 1)
+    pixel = _GREY if components == 1 else _COLOUR
+    image = ceil(width / factor) * ceil(height / factor) * pixel
+    work = width * _JPEG_ROWS
+    if kind in _PROGRESSIVE or source[at + 4] < components:
+        sampling = source[frame_at + 7 : frame_at + 6 + 3 * components : 3]
+        across = max((each >> 4 for each in sampling), default=1) or 1
+        down = max((each & 0xF for each in sampling), default=1) or 1
+        blocks = sum((each >> 4) * (each & 0xF) for each in sampling)
+        groups = ceil(width / (8 * across)) * ceil(height / (8 * down))
+        work += groups * blocks * 64 * _COEFFICIENT_BYTES
+    has_profile = header.icc_profile is not None
+    return _Picture(len(source) + work + image, image, pixel, has_alpha=False, has_profile=has_profile)
+
+
+def _png(header: Header, _factor: int) -> _Picture:
+    source = header.source
+    pixels = header.width * header.height
+    bits, colours = source[24], source[25]  # IHDR, as the reader made sure
+    # Looked for in the pixels, too: a wrong find is rare, and only makes the estimate higher.
+    has_alpha = colours in {4, 6} or b"tRNS" in source
+    is_grey = colours == 0
+    stored = (_GREY_16 if bits == 16 else _GREY) if is_grey else _GREY if colours == 3 else _COLOUR
+    pixel = _GREY if is_grey and not has_alpha else _COLOUR
+    is_converted = has_alpha or colours == 3 or (is_grey and bits in {1, 16})
+    converted = pixel if is_converted else 0
+    loading = len(source) + header.width * _PNG_ROWS + pixels * (stored + converted)
+    return _Picture(loading, pixels * pixel, pixel, has_alpha, has_profile=header.icc_profile is not None)
+
+
+def _gif(header: Header, _factor: int) -> _Picture:
+    pixels = header.width * header.height
+    loading = len(header.source) + pixels * (_GIF_CANVASES * _GREY + _COLOUR)
+    return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha=True, has_profile=False)
+
+
+def _webp(header: Header, _factor: int) -> _Picture:
+    source = header.source
+    pixels = header.width * header.height
+    has_alpha = any(word in source for word in (b"VP8L", b"ALPH"))
+    loading = len(source) + pixels * (_WEBP_CANVASES + 2 * _COLOUR)
+    if has_alpha:  # the bytes are let go before the image is converted, but malloc may keep them
+        loading += min(pixels * _COLOUR, _BLOCK_BYTES)
+    loading = max(loading, 2 * len(source))  # the decoder's copy, and one more while the file is opened
+    resizing = pixels * (_WEBP_CANVASES + _COLOUR)
+    return _Picture(loading, resizing, _COLOUR, has_alpha, has_profile=b"ICCP" in source)
+
+
+def _avif(header: Header, _factor: int) -> _Picture:
+    source = header.source
+    pixels = header.width * header.height
+    has_alpha = b"auxC" in source
+    decoder = pixels * (_AVIF_FRAME + _AVIF_STATES + (_AVIF_ALPHA_FRAME if has_alpha else 0))
+    # The pixels as bytes, which are read from there into the image.
+    loading = len(source) + decoder + pixels * ((4 if has_alpha else 3) + _COLOUR)
+    resizing = decoder + pixels * _COLOUR
+    has_profile = any(word in source for word in (b"colrprof", b"colrrICC"))
+    return _Picture(loading, resizing, _COLOUR, has_alpha, has_profile)
+
+
+_READERS: dict[str, Callable[[Header, int], _Picture]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "GIF": _gif,
+    "WEBP": _webp,
+    "AVIF": _avif,
+}
+
+
+def _resizing(placement: Placement, factor: int, pixel: int, averages: bool) -> float:
+    """Bytes, beyond the image and the result."""
+    width, height = placement.size
+    left, top, right, bottom = (side / factor for side in placement.box)
+    if (right - left, bottom - top) == placement.size:
+        return 0.0
+    rows_per_row = (bottom - top) / height
+    strip = max(1, int(_STRIP_BYTES / (width * _COLOUR * max(1.0, rows_per_row))))
+    part = width * min(strip, height) * pixel
+    between = part * rows_per_row * (2 if averages and rows_per_row >= _AVERAGED_FROM else 1)
+    return between + (part if strip < height else 0)
+
+
+def _finishing(picture: _Picture, pixels: int) -> int:
+    """Bytes: two images at a time; with a profile three, and those of grey are in colour on the way."""
+    images = pixels * (2 * _COLOUR + picture.pixel if picture.has_profile else 2 * picture.pixel)
+    return images + min(pixels * picture.pixel, _BLOCK_BYTES)
+
+
+def _encoding(picture: _Picture, preset: Preset) -> float:
+    """Bytes per pixel, beyond the picture."""
+    has_alpha, is_grey = picture.has_alpha, picture.pixel == _GREY
+    if preset.format == "jpeg":
+        return _JPEG_FINE_OUTPUT if preset.quality >= _JPEG_FINE_QUALITY else _JPEG_OUTPUT
+    if preset.format == "png":
+        return _PNG_COPIES * (1 if is_grey else 4 if has_alpha else 3)
+    if preset.format == "webp":
+        if has_alpha:
+            return _WEBP_ALPHA
+        return (_WEBP_TOKENS if preset.quality > _WEBP_FAST_QUALITY else _WEBP) + (_COLOUR if is_grey else 0)
+    return _AVIF_GREY if is_grey else _AVIF_ALPHA if has_alpha else _AVIF_COLOUR
