@@ -65,7 +65,9 @@ class Admission:
         self._budget = budget_bytes
         self._source_bytes = source_bytes
         self._sources_limit = max(budget_bytes // _SOURCES_SHARE, source_bytes)
-        self._per_server = min(_MAX_PER_SERVER, max(1, self._sources_limit // source_bytes // 2))
+        self.max_sources = self._sources_limit // source_bytes
+        """How many sources of the largest size can be fetched at once; at least one."""
+        self._per_server = min(_MAX_PER_SERVER, max(1, self.max_sources // 2))
         self.decode_limit = max(budget_bytes - self._sources_limit, 0)
         """The most that one decode may take, in bytes."""
         self.max_wait_seconds = max_wait_seconds
@@ -95,8 +97,8 @@ class Admission:
         """
         if cost > self.decode_limit:
             raise ImageTooLargeError(
-                f"decoding this image takes about {cost:,} bytes of memory; there are {self.decode_limit:,} for one "
-                f"(three quarters of memory_budget_bytes)",
+                f"decoding this image takes about {cost:,} bytes of memory; there are {self.decode_limit:,} for one: "
+                "about half of memory_budget_bytes",
                 unit="bytes",
                 limit=self.decode_limit,
                 actual=cost,

@@ -20,6 +20,7 @@ __all__ = ["Miss"]
 
 _log = logging.getLogger(__name__)
 
+_LARGE_SOURCE_BYTES = 1024**2
 _LARGE_BYTES = 16 * 1024**2
 """The cost of a decode from which on it is worth a millisecond or two to give its memory back."""
 
@@ -81,6 +82,9 @@ class Miss:
             raise
         except Exception as error:
             raise passing(ProcessingError(f"the processor failed to estimate: {error!r}")) from error
+        finally:
+            if len(data) >= _LARGE_SOURCE_BYTES:  # of which the estimate may have had copies
+                release_freed_memory()
         if not isinstance(cost, int) or cost < 0:
             raise passing(ProcessingError(f"the processor estimates {cost!r} for a number of bytes"))
         return cost

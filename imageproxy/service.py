@@ -62,6 +62,8 @@ _MEMORY_SHARE = 4
 _REMEMBERED_REQUESTS = 4096
 """How many different requests are remembered, so that the next of the same need not be checked again."""
 
+_LOOKUP_WORKERS = 4
+
 _VERSION = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 
 Source = Literal["cache", "fetch"]
@@ -135,6 +137,11 @@ class Service:
             max_age_seconds=config.write_queue_max_age_seconds,
             report=self._tell_write,
         )
+        admission = Admission(
+            _admissible_bytes(config),
+            source_bytes=config.max_source_bytes,
+            max_wait_seconds=config.admission_timeout_seconds,
+        )
         self._flights = Flights(
             Miss(
                 cache,
@@ -145,12 +152,9 @@ class Service:
                 failures=self._failures,
                 teller=self._teller,
             ),
-            Admission(
-                config.memory_budget_bytes or max(memory_limit_bytes() // _MEMORY_SHARE, 4 * config.max_source_bytes),
-                source_bytes=config.max_source_bytes,
-                max_wait_seconds=config.admission_timeout_seconds,
-            ),
-            fetch_workers=config.fetch_workers,
+            admission,
+            # No more threads than can have a source, and some that look up DIDs: the allocator keeps memory for each.
+            fetch_workers=min(config.fetch_workers, admission.max_sources + _LOOKUP_WORKERS),
             decode_workers=config.decode_workers or _processor_count(),
             max_flights=config.max_flights,
             timeout_seconds=config.flight_timeout_seconds,
@@ -413,6 +417,12 @@ def _checked(data: bytes | None) -> bytes | None:
     if data is None or (isinstance(data, bytes) and data):
         return data
     raise TypeError(f"the cache gave {data!r:.40} for an image")
+
+
+def _admissible_bytes(config: Config) -> int:
+    """What of the budget is given out: three tenths stay for what the allocator keeps of freed memory."""
+    budget = config.memory_budget_bytes or max(memory_limit_bytes() // _MEMORY_SHARE, 4 * config.max_source_bytes)
+    return budget * 7 // 10
 
 
 def _image(key: CacheKey, data: bytes, source: Source) -> Image:

@@ -185,7 +185,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-CONFIG = Config(memory_budget_bytes=400, max_source_bytes=20, decode_workers=8, admission_timeout_seconds=60)
+CONFIG = Config(memory_budget_bytes=572, max_source_bytes=20, decode_workers=8, admission_timeout_seconds=60)
 
 
 def test_a_small_image_is_not_held_up_by_large_ones(pool: ThreadPoolExecutor) -> None:
@@ -243,7 +243,7 @@ def test_an_image_that_alone_costs_more_is_refused_and_not_decoded() -> None:
 def test_what_does_not_fit_in_time_is_busy_and_says_when_to_come_back(pool: ThreadPoolExecutor) -> None:
     gate, cache = threading.Event(), FakeCache()
     processor = Costly(gate=gate)
-    config = Config(memory_budget_bytes=400, max_source_bytes=20, admission_timeout_seconds=0.1)
+    config = Config(memory_budget_bytes=572, max_source_bytes=20, admission_timeout_seconds=0.1)
     fetcher = FakeFetcher({CID: b"cost 250", "bafkreimadeup1": b"cost 250"})
     with fake_service(cache=cache, fetcher=fetcher, processor=processor, config=config) as images:
         first = pool.submit(images.get_image, "avatar", DID, CID)
@@ -259,7 +259,7 @@ def test_what_does_not_fit_in_time_is_busy_and_says_when_to_come_back(pool: Thre
 
 def test_sources_that_wait_for_room_become_busy_too(pool: ThreadPoolExecutor) -> None:
     gate = threading.Event()
-    config = Config(memory_budget_bytes=400, max_source_bytes=100, admission_timeout_seconds=0.1)
+    config = Config(memory_budget_bytes=572, max_source_bytes=100, admission_timeout_seconds=0.1)
     fetcher = FakeFetcher({CID: b"cost 1", "bafkreimadeup1": b"cost 1"}, gate=gate)
     with fake_service(fetcher=fetcher, processor=Costly(), config=config) as images:
         first = pool.submit(images.get_image, "avatar", DID, CID)
@@ -367,7 +367,7 @@ def test_a_server_that_drips_does_not_hold_up_the_others(pool: ThreadPoolExecuto
                 assert gate.wait(WAIT)
             return b"blob"
 
-    config = Config(memory_budget_bytes=400, max_source_bytes=20, fetch_workers=3)
+    config = Config(memory_budget_bytes=572, max_source_bytes=20, fetch_workers=3)
     with fake_service(fetcher=Dripping(), config=config) as images:
         cids = [f"bafkreislow{n:02}" for n in range(20)]
         slow = [pool.submit(images.get_image, "avatar", DID, cid, "https://slow.example") for cid in cids]
