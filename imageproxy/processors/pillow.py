@@ -70,6 +70,8 @@ class PillowProcessor:
     max_pixels: the largest image that is decoded, and the largest that is made, width times height. Pillow's own limit
         (``PIL.Image.MAX_IMAGE_PIXELS``, 89 million unless the app set it) holds as well: over it Pillow warns, over
         twice that it refuses.
+    max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size: a WebP of 24
+        megapixels is over it, a photo of 50 as a JPEG is not.
     resizer: ``"auto"`` takes the SIMD resizer where the extra ``fast`` is installed (several times as fast), and
         Pillow's otherwise; ``"simd"`` and ``"pillow"`` say it outright.
 
@@ -79,14 +81,16 @@ class PillowProcessor:
     Raises ConfigError for a bad option. Safe to use from several threads at once; holds no locks and no files.
     """
 
-    def __init__(self, *, max_pixels: int = 50_000_000, resizer: str = "auto") -> None:
-        if not isinstance(max_pixels, int) or isinstance(max_pixels, bool) or max_pixels < 1:
-            raise ConfigError(
-                f"max_pixels is {max_pixels!r}; it must be a whole number above 0",
-                option="max_pixels",
-                value=max_pixels,
-            )
+    def __init__(
+        self, *, max_pixels: int = 50_000_000, max_decode_bytes: int = 400_000_000, resizer: str = "auto"
+    ) -> None:
+        for option, value in (("max_pixels", max_pixels), ("max_decode_bytes", max_decode_bytes)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(
+                    f"{option} is {value!r}; it must be a whole number above 0", option=option, value=value
+                )
         self._max_pixels = max_pixels
+        self._max_decode_bytes = max_decode_bytes
         self._resizer = make_resizer(resizer)
         self._to_srgb = ToSRGB()
 
@@ -118,12 +122,7 @@ class PillowProcessor:
         Raises what ``process`` raises for a header that it refuses.
         """
         with _naming(preset), _failing_as("the image is broken"):
-            header = self._read_header(data)
-            stored = header.width, header.height
-            placements = [_place(stored, turn, preset) for turn in _possible_turns(header)]
-            self._check_result(min(placements, key=_pixels), preset)
-            averages = self._resizer.name == "pillow"
-            return max(peak_bytes(header, preset, placement, averages=averages) for placement in placements)
+            return self._check_peak(self._read_header(data), preset)
 
     def encode(self, image: Image.Image, preset: Preset) -> bytes:
         """Encode the finished picture. May be overridden, to draw on it first or to encode in another way.
@@ -140,7 +139,10 @@ class PillowProcessor:
 
     def _process(self, data: bytes, preset: Preset) -> bytes:
         with _failing_as("the image is broken"):
-            image, placement, turn, profile = self._decode(self._read_header(data), preset)
+            header = self._read_header(data)
+            self._check_peak(header, preset)
+            image, placement, turn, profile = self._decode(header, preset)
+            del header
         with _failing_as(f"the image could not be made into {preset.name!r}"):
             image = resize(self._resizer, image, *placement)
             image = straight(image)
@@ -160,6 +162,23 @@ class PillowProcessor:
         # Before Pillow opens the file: opening alone can allocate by the size that it declares.
         self._check_pixels(header.width * header.height, "the image has")
         return header
+
+    def _check_peak(self, header: Header, preset: Preset) -> int:
+        """The memory that this will take, in bytes; refused where it is too much."""
+        stored = header.width, header.height
+        placements = [_place(stored, turn, preset) for turn in _possible_turns(header)]
+        self._check_result(min(placements, key=_pixels), preset)
+        averages = self._resizer.name == "pillow"
+        peak = max(peak_bytes(header, preset, placement, averages=averages) for placement in placements)
+        if peak > self._max_decode_bytes:
+            raise ImageTooLargeError(
+                f"this {header.format} would take about {peak:,} bytes of memory; the limit is "
+                f"{self._max_decode_bytes:,} (max_decode_bytes)",
+                unit="bytes",
+                limit=self._max_decode_bytes,
+                actual=peak,
+            )
+        return peak
 
     def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, Placement, int, bytes | None]:
         """The pixels as they are stored, what to take of them, their EXIF orientation, their ICC profile."""
