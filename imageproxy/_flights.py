@@ -58,7 +58,9 @@ class Flights:
         self._max_flights = max_flights
         self._timeout_seconds = timeout_seconds
         self._is_closed = False
-        self._published = [0] * _SLOTS
+        self.published = 0
+        """How many images were handed to the cache; see ``join``. Reading it takes no lock."""
+        self._last_published = [0] * _SLOTS  # what that was after the last one of each slot of keys
         self._reset()
 
     def _reset(self) -> None:
@@ -75,10 +77,6 @@ class Flights:
         self._admission.reset_after_fork()
         self._reset()
 
-    def published(self, *keys: CacheKey) -> int:
-        """How many of these images (and some others) were handed to the cache; see ``join``. Takes no lock."""
-        return sum(self._published[hash(key) % _SLOTS] for key in keys)
-
     def __len__(self) -> int:
         return len(self._flights)
 
@@ -89,9 +87,9 @@ class Flights:
     ) -> list[Flight] | None:
         """Join the flights for some images of one blob, starting those that are not under way. Leave each one again.
 
-        since: what ``published`` was before the caller looked into the cache. When something was published since, and
-            a flight would have to be started, the image may be in the cache now: ``None``, look again. Without this,
-            a caller who looked too early and joins too late would fetch a second time.
+        since: what ``published`` was before the caller looked into the cache. When one of these images (or one of a few
+            others) was published since, and a flight would have to be started, it may be in the cache now: ``None``,
+            look again. Without this, a caller who looked too early and joins too late would fetch a second time.
 
         Raises BusyError or ServiceClosedError.
         """
@@ -101,7 +99,7 @@ class Flights:
             if missing:
                 if self._is_closed:
                     raise ServiceClosedError("the service is closed")
-                if since is not None and self.published(*(key for key, _ in wanted)) != since:
+                if since is not None and any(self._last_published[hash(key) % _SLOTS] > since for key, _ in wanted):
                     return None
                 if len(self._flights) + missing > self._max_flights:
                     raise BusyError(
@@ -269,7 +267,8 @@ class Flights:
         with self._lock:
             if not flight.is_fenced:
                 self._work.publish(flight, image)
-                self._published[hash(flight.key) % _SLOTS] += 1
+                self.published += 1
+                self._last_published[hash(flight.key) % _SLOTS] = self.published
             self._drop(flight)
         if not flight.future.done():
             flight.future.set_result(image)

@@ -67,7 +67,7 @@ class Warming:
                 self._note_failure(preset, did, cid, error)
         at_once = len(wanted)
         while wanted:
-            since = self._flights.published(*(key for key, _ in wanted[:at_once]))
+            since = self._flights.published
             known = [(key, preset) for key, preset in wanted[:at_once] if self._note_if_known(key, preset)]
             if known:
                 wanted = [each for each in wanted if each not in known]

@@ -205,14 +205,14 @@ class Service:
         wanted, key = self._vet(preset, did, cid)
         if timeout is not None or pds_url is not None:
             _check_call(timeout, pds_url)
-        since = self._flights.published(key)
+        since = self._flights.published
         data = self._look_up(key, wanted.name)
         if data is not None:
             return key, data, "cache"
         self._teller.tell("miss", key.did, key.cid, wanted.name)
         self._check_failures(key, wanted.name, pds_url or None)
         while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
-            since = self._flights.published(key)
+            since = self._flights.published
             data = self._look_up(key, wanted.name)
             if data is not None:
                 return key, data, "cache"
