@@ -18,6 +18,7 @@ from .config import Config
 from .errors import (
     BlobBlockedError,
     BusyError,
+    CachePurgeError,
     CIDMismatchError,
     ConfigError,
     DeadlineExceededError,
@@ -62,6 +63,7 @@ __all__ = [
     "CIDMismatchError",
     "Cache",
     "CacheKey",
+    "CachePurgeError",
     "Cid",
     "Config",
     "ConfigError",

@@ -12,6 +12,7 @@
     │   └── InvalidCIDError
     ├── BlobBlockedError                      the app's policy says no
     ├── PolicyError                           the app's policy could not be asked: treated as a no
+    ├── CachePurgeError                       some part of a cache could not be purged
     ├── BusyError                             too much under way; ask again after ``retry_after`` seconds
     ├── DeadlineExceededError (TimeoutError)  the caller's time, or the service's, is over
     ├── DIDResolutionError                    the DID's document could not be read or names no PDS
@@ -39,6 +40,7 @@ __all__ = [
     "BlobBlockedError",
     "BusyError",
     "CIDMismatchError",
+    "CachePurgeError",
     "ConfigError",
     "DIDNotFoundError",
     "DIDResolutionError",
@@ -141,6 +143,17 @@ class BlobBlockedError(ImageProxyError):
 
 class PolicyError(ImageProxyError):
     """The policy failed or gave no clear answer, so the blob is not shown (the service fails closed)."""
+
+
+class CachePurgeError(ImageProxyError):
+    """Some parts of a cache could not be purged, and may still hold the blob; purge again.
+
+    ``removed``: how many entries went from the other parts. ``failed``: the names of the parts that failed.
+    Raised by caches that consist of others; ``Service.purge`` makes it a part of its report.
+    """
+
+    removed: int = 0
+    failed: tuple[str, ...] = ()
 
 
 class BusyError(ImageProxyError):

@@ -13,7 +13,7 @@ when it is made.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from .events import Event
@@ -32,6 +32,8 @@ __all__ = [
     "SupportsEstimate",
     "SupportsFences",
     "SupportsInvalidate",
+    "SupportsNonBlocking",
+    "SupportsStats",
     "SupportsVersion",
 ]
 
@@ -66,7 +68,8 @@ class Cache(Protocol):
     def purge(self, did: str, cid: str | None = None) -> int:
         """Remove one blob in every variant, or with ``cid=None`` all of the owner's; returns how many entries went.
 
-        A ``get`` that begins after this returns does not see them.
+        A ``get`` that begins after this returns does not see them. A cache of several parts tries them all, and raises
+        CachePurgeError for those that failed.
         """
         ...
 
@@ -167,10 +170,16 @@ class SupportsEstimate(Protocol):
 
 @runtime_checkable
 class SupportsFences(Protocol):
-    """A cache that several processes share, and that keeps the late write of one from undoing the purge of another."""
+    """A cache that is shared, and keeps the late write of one service or process from undoing the purge of another.
+
+    The service also compares fences: what was fetched under one that is no longer the present one is not given to later
+    callers. Without fences, a purge holds on the service that it was called on.
+    """
 
     def fence(self, did: str, cid: str) -> Hashable:
-        """A mark of the purges seen so far for this blob. Taken before the blob is fetched."""
+        """A mark of the purges so far of this blob and its owner, by anybody: equal to an earlier one if there were
+        none in between. Taken before the blob is fetched, and again before what was fetched is shared.
+        """
         ...
 
     def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
@@ -187,6 +196,28 @@ class SupportsInvalidate(Protocol):
 
     def invalidate(self, did: str) -> None:
         """Forget this DID: the next ``resolve`` asks afresh."""
+        ...
+
+
+@runtime_checkable
+class SupportsNonBlocking(Protocol):
+    """A cache or a policy that can promise to answer from memory, or from a disk of this machine: no network, no wait.
+
+    It may be asked on an event loop, without a thread in between, and as often as on every hit.
+    """
+
+    @property
+    def is_nonblocking(self) -> bool:
+        """Whether it promises that now. Read once, when what uses it is made."""
+        ...
+
+
+@runtime_checkable
+class SupportsStats(Protocol):
+    """A backend that counts. A cache's counts are part of ``Service.stats()``."""
+
+    def stats(self) -> Mapping[str, int]:
+        """The counts by name, such as ``{"entries": 12, "bytes": 70000}``. Must be cheap: nothing is scanned for it."""
         ...
 
 

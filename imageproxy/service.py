@@ -27,6 +27,7 @@ from ._warm import Warming
 from ._write_behind import Write, WriteBehind, WriteOutcome
 from .config import Config
 from .errors import (
+    CachePurgeError,
     ConfigError,
     ImageProxyError,
     InvalidRequestError,
@@ -315,10 +316,13 @@ class Service:
         failed: tuple[str, ...] = ()
         try:
             removed += self._cache.purge(did, cid)
+        except CachePurgeError as error:
+            _log.warning("the cache could not be purged: %s", error, extra={"did": did, "cid": cid})
+            removed, failed = removed + error.removed, error.failed
         except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
             _log.warning("the cache could not be purged: %r", error, extra={"did": did, "cid": cid})
             is_quiet = False
-        if not is_quiet:
+        if not is_quiet and not failed:
             failed = (type(self._cache).__name__,)
         self._teller.tell("purged", did, cid)
         return PurgeReport(removed, failed)
