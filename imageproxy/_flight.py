@@ -66,8 +66,16 @@ class Flight:
 class Work(Protocol):
     """What flights are made of. Each method may be called from several threads at once."""
 
+    def joined(self, flight: Flight) -> None:
+        """Told of each caller who joins a flight that another one began. Must not raise."""
+        ...
+
     def locate(self, visit: Visit) -> str:
         """Find out from which server the blob is to be fetched. Raises ImageProxyError."""
+        ...
+
+    def is_overtaken(self, visit: Visit) -> bool:
+        """Whether somebody else purged the blob since ``locate``: later callers need another visit. Must not raise."""
         ...
 
     def fetch(self, visit: Visit) -> bytes:

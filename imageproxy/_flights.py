@@ -93,6 +93,7 @@ class Flights:
 
         Raises BusyError or ServiceClosedError.
         """
+        self._disown_overtaken(wanted, pds_url)
         with self._lock:
             joined = [self._flights.get((key, pds_url)) for key, _ in wanted]
             missing = joined.count(None)
@@ -112,7 +113,20 @@ class Flights:
             ]
             for flight in flights:
                 flight.waiters += 1
-            return flights
+        for flight in joined:
+            if flight is not None:
+                self._work.joined(flight)
+        return flights
+
+    def _disown_overtaken(self, wanted: Sequence[tuple[CacheKey, Preset]], pds_url: str | None) -> None:
+        """Keep this caller from what another service or process has purged since it was fetched."""
+        # Most often there is nothing under way. A look at the dictionaries takes no lock.
+        visits = {self._visits.get((key.did, key.cid, pds_url)) for key, _ in wanted}
+        visits.update(flight.visit for key, _ in wanted if (flight := self._flights.get((key, pds_url))))
+        for visit in visits:
+            if visit is not None and self._work.is_overtaken(visit):
+                with self._lock:
+                    self._disown(visit)
 
     def _start(self, key: CacheKey, preset: Preset, pds_url: str | None) -> Flight:
         visit = self._visits.get((key.did, key.cid, pds_url))
@@ -321,6 +335,13 @@ class Flights:
         if self._visits.get(visit.name) is visit:
             del self._visits[visit.name]
 
+    def _disown(self, visit: Visit) -> None:
+        """It goes on for those who wait for it, and nobody joins it or its flights any more; nothing is published."""
+        self._strike_visit(visit)
+        for flight in visit.flights:
+            flight.is_fenced = True
+            self._strike(flight)
+
     # The ends.
 
     def fence(self, did: str, cid: str | None) -> None:
@@ -329,12 +350,10 @@ class Flights:
         Those who wait for it already still get it.
         """
         with self._lock:
-            for visit in [visit for visit in self._visits.values() if visit.did == did and cid in (None, visit.cid)]:
-                self._strike_visit(visit)
-            for flight in list(self._flights.values()):
-                if flight.key.did == did and cid in (None, flight.key.cid):
-                    flight.is_fenced = True
-                    self._strike(flight)
+            # Those too that are in no table any more: their flights may be, or may not have landed yet.
+            for visit in self._live:
+                if visit.did == did and cid in (None, visit.cid):
+                    self._disown(visit)
 
     def close(self, timeout: float | None = None) -> bool:
         """Fail what has not begun, wait for the rest that somebody waits for.

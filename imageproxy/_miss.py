@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Hashable
 
 from ._failures import Failures, passing
+from ._fences import Fences
 from ._flight import Flight, Visit
 from ._gate import Gate
 from ._memory import release_freed_memory
@@ -14,11 +13,9 @@ from ._origin import Origin
 from ._telling import Teller
 from ._write_behind import Write, WriteBehind
 from .errors import BlobBlockedError, ImageProxyError, PolicyError, ProcessingError
-from .protocols import Cache, Processor, SupportsEstimate, SupportsFences
+from .protocols import Processor, SupportsEstimate
 
 __all__ = ["Miss"]
-
-_log = logging.getLogger(__name__)
 
 _LARGE_SOURCE_BYTES = 1024**2
 _LARGE_BYTES = 16 * 1024**2
@@ -30,16 +27,16 @@ class Miss:
 
     def __init__(
         self,
-        cache: Cache,
         processor: Processor,
         origin: Origin,
         *,
+        fences: Fences,
         gate: Gate,
         writes: WriteBehind,
         failures: Failures,
         teller: Teller,
     ) -> None:
-        self._fences = cache if isinstance(cache, SupportsFences) else None
+        self._fences = fences
         self._processor = processor
         self._estimates = processor if isinstance(processor, SupportsEstimate) else None
         self._failures = failures
@@ -48,12 +45,19 @@ class Miss:
         self._writes = writes
         self._teller = teller
 
+    def joined(self, flight: Flight) -> None:
+        """Count it."""
+        self._teller.tell("coalesced", flight.key.did, flight.key.cid, flight.preset.name)
+
     def locate(self, visit: Visit) -> str:
         """Find the PDS, having marked in the cache when the work was begun."""
-        if self._fences is not None:
-            visit.fence = self._fence(self._fences, visit)
+        visit.fence = self._fences.take(visit.did, visit.cid)
         visit.place = self._origin.locate(visit.did, visit.pds_url)
         return visit.place.pds_url
+
+    def is_overtaken(self, visit: Visit) -> bool:
+        """Whether another service or process purged it since."""
+        return not self._fences.holds(visit.did, visit.cid, visit.fence)
 
     def fetch(self, visit: Visit) -> bytes:
         """Get the blob."""
@@ -62,15 +66,6 @@ class Miss:
         data = self._origin.fetch(visit.did, visit.cid, place)
         self._teller.tell("fetched", visit.did, visit.cid, seconds=time.monotonic() - began, size_bytes=len(data))
         return data
-
-    def _fence(self, cache: SupportsFences, visit: Visit) -> Hashable:
-        try:
-            return cache.fence(visit.did, visit.cid)
-        except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
-            where = {"did": visit.did, "cid": visit.cid}
-            _log.warning("the cache gives no fence, so what is fetched will not be cached: %r", error, extra=where)
-            self._teller.tell("cache_read_failed", visit.did, visit.cid, error=error)
-            return object()  # which no cache takes for a fence of its own
 
     def cost(self, flight: Flight, data: bytes) -> int:
         """What the processor estimates; nothing for one that cannot."""

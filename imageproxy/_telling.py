@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Teller:
-    """Counts each kind of event; builds the event itself only if somebody observes. Safe to call from threads."""
+    """Counts events and their bytes; builds an event only if somebody observes. Safe to call from threads."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
@@ -27,6 +27,7 @@ class Teller:
         """A lock of this process, and counts from zero."""
         self._lock = threading.Lock()
         self.counts: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
+        self.bytes: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
 
     def tell(
         self,
@@ -42,6 +43,8 @@ class Teller:
         """Count it, and tell every observer."""
         with self._lock:
             self.counts[name] += 1
+            if size_bytes:
+                self.bytes[name] += size_bytes
         if self._observers:
             event = Event(
                 name=name, did=did, cid=cid, preset=preset, seconds=seconds, size_bytes=size_bytes, error=error

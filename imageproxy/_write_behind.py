@@ -15,7 +15,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from .protocols import Cache, CacheKey, SupportsFences
+from ._fences import Fences
+from .protocols import CacheKey
 
 __all__ = ["Write", "WriteBehind", "WriteOutcome", "cache_write_error_count"]
 
@@ -50,7 +51,7 @@ def cache_write_error_count() -> int:
 
 
 class Write:
-    """One image on its way to the cache. ``fence`` is the mark of a cache that supports fences, else ``None``."""
+    """One image on its way to the cache. ``fence`` is the one that it was fetched under."""
 
     __slots__ = ("data", "fence", "is_done", "is_dropped", "is_stored", "key", "preset", "queued_at")
 
@@ -75,15 +76,14 @@ class WriteBehind:
 
     def __init__(
         self,
-        cache: Cache,
+        fences: Fences,
         *,
         max_bytes: int,
         max_age_seconds: float,
         report: Callable[[Write, WriteOutcome, BaseException | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cache = cache
-        self._fenced = cache if isinstance(cache, SupportsFences) else None
+        self._fences = fences
         self._max_bytes = max_bytes
         self._max_age_seconds = max_age_seconds
         self._report = report
@@ -102,9 +102,9 @@ class WriteBehind:
     reset_after_fork = _reset
 
     def get(self, key: CacheKey) -> bytes | None:
-        """The image, if it is queued or being written. Takes no lock."""
+        """The image, if it is queued or being written, and nobody has purged it since. Takes no lock."""
         write = self._pending.get(key)
-        return None if write is None else write.data
+        return write.data if write is not None and self._fences.holds(key.did, key.cid, write.fence) else None
 
     @property
     def queued(self) -> tuple[int, int]:
@@ -177,10 +177,7 @@ class WriteBehind:
             self._busy.add(write)
         is_stored, error = True, None
         try:
-            if self._fenced is None:
-                self._cache.set(write.key, write.data)
-            else:
-                is_stored = self._fenced.set_fenced(write.key, write.data, write.fence)
+            is_stored = self._fences.store(write.key, write.data, write.fence)
         except Exception as raised:  # noqa: BLE001 - a cache may raise what it likes
             error = raised
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ __all__ = ["Event", "EventName", "Stats"]
 EventName = Literal[
     "hit",
     "miss",
+    "coalesced",
     "fetched",
     "processed",
     "failed",
@@ -30,6 +32,7 @@ class Event:
     ============================================  ============================================================
     ``hit``                                       answered from the cache or its write queue; ``size_bytes``
     ``miss``                                      not there; a flight is joined or begun
+    ``coalesced``                                 a flight was joined, after its ``miss``
     ``fetched``                                   a blob came from its PDS; ``seconds``, ``size_bytes``; no preset
     ``processed``                                 an image was made; ``seconds``, ``size_bytes``
     ``failed``                                    a flight ended in ``error``; told once, however many waited
@@ -59,11 +62,16 @@ class Stats:
     """The counters of one service since it was made (in this process), and how full it is now."""
 
     hits: int
+    hit_bytes: int
     misses: int
+    coalesced: int
+    """Misses that joined the work for another one of the same image."""
     fetches: int
     """Blobs that came from a PDS."""
+    fetched_bytes: int
     processed: int
     """Images made."""
+    processed_bytes: int
     failures: int
     """Flights that ended in an error."""
     failures_remembered: int
@@ -73,11 +81,16 @@ class Stats:
     cache_read_errors: int
     cache_writes: int
     """Images written to the cache."""
+    cache_written_bytes: int
     cache_write_errors: int
     cache_writes_dropped: int
-    """Images not written because the queue was full or slow, or because a purge came first."""
+    """Images not written because the queue was full or slow, because the cache fails at present, or because a purge
+    came first.
+    """
     flights: int
     """Different images under way now."""
     queued_writes: int
     """Images waiting to be written now."""
     queued_write_bytes: int
+    cache: Mapping[str, int]
+    """What the cache itself counts (``SupportsStats``); empty if it does not, or fails to tell."""

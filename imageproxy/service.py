@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from ._admission import Admission
 from ._failures import Failures, Subject
+from ._fences import Fences
 from ._flights import Flights
 from ._fork import reset_after_fork
 from ._gate import Gate
@@ -45,6 +46,7 @@ from .protocols import (
     Observer,
     Processor,
     Resolver,
+    SupportsStats,
     SupportsVersion,
 )
 from .results import Image, PurgeReport, WarmReport
@@ -112,6 +114,7 @@ class Service:
                 )
         config = Config() if config is None else config
         self._cache = cache
+        self._counting_cache = cache if isinstance(cache, SupportsStats) else None
         self._presets = checked_registry(presets)
         self._engine = _engine(processor)
         self._request = lru_cache(maxsize=_REMEMBERED_REQUESTS)(self._check_request)
@@ -132,8 +135,9 @@ class Service:
             timeout_seconds=config.fetch_timeout_seconds,
             max_bytes=config.max_source_bytes,
         )
+        fences = Fences(cache, self._teller)
         self._writes = WriteBehind(
-            cache,
+            fences,
             max_bytes=config.write_queue_max_bytes,
             max_age_seconds=config.write_queue_max_age_seconds,
             report=self._tell_write,
@@ -145,9 +149,9 @@ class Service:
         )
         self._flights = Flights(
             Miss(
-                cache,
                 processor,
                 self._origin,
+                fences=fences,
                 gate=self._gate,
                 writes=self._writes,
                 failures=self._failures,
@@ -351,24 +355,39 @@ class Service:
 
     def stats(self) -> Stats:
         """The counters now. They begin at zero in the child of a fork."""
-        counts = self._teller.counts
+        counts, sizes = self._teller.counts, self._teller.bytes
         queued_writes, queued_bytes = self._writes.queued
         return Stats(
             hits=counts["hit"],
+            hit_bytes=sizes["hit"],
             misses=counts["miss"],
+            coalesced=counts["coalesced"],
             fetches=counts["fetched"],
+            fetched_bytes=sizes["fetched"],
             processed=counts["processed"],
+            processed_bytes=sizes["processed"],
             failures=counts["failed"],
             failures_remembered=counts["failure_remembered"],
             blocked=counts["blocked"],
             cache_read_errors=counts["cache_read_failed"],
             cache_writes=counts["cache_written"],
+            cache_written_bytes=sizes["cache_written"],
             cache_write_errors=counts["cache_write_failed"],
             cache_writes_dropped=counts["cache_write_dropped"],
             flights=len(self._flights),
             queued_writes=queued_writes,
             queued_write_bytes=queued_bytes,
+            cache=self._cache_stats(),
         )
+
+    def _cache_stats(self) -> Mapping[str, int]:
+        if self._counting_cache is None:
+            return {}
+        try:
+            return dict(self._counting_cache.stats())
+        except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
+            _log.warning("the cache does not tell its counts: %r", error)
+            return {}
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every image that was answered so far is written to the cache, or dropped.

@@ -588,6 +588,26 @@ def test_events_and_counters_tell_the_whole_story() -> None:
     assert purged.cid is None
     assert (stats.hits, stats.misses, stats.fetches, stats.processed, stats.cache_writes) == (1, 1, 1, 1, 1)
     assert (stats.failures, stats.blocked, stats.flights, stats.queued_writes, stats.queued_write_bytes) == (0,) * 5
+    assert stats.hit_bytes == stats.processed_bytes == stats.cache_written_bytes == len(AVATAR)
+    assert stats.fetched_bytes == len(FAKE_IMAGE)
+    assert stats.cache == {}, "this cache counts nothing"
+
+
+def test_what_the_cache_counts_is_part_of_the_counters(caplog: pytest.LogCaptureFixture) -> None:
+    class Counting(FakeCache):
+        def stats(self) -> dict[str, int]:
+            if self.fail_reads is not None:
+                raise self.fail_reads
+            return {"entries": len(self.entries)}
+
+    cache = Counting()
+    with fake_service(cache=cache) as images:
+        images.get_image("avatar", DID, CID)
+        assert images.flush(10)
+        assert images.stats().cache == {"entries": 1}
+        cache.fail_reads = ConnectionError("away")
+        assert images.stats().cache == {}
+    assert "away" in caplog.text
 
 
 def test_a_failure_is_told_once_however_many_waited() -> None:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imageproxy import CacheKey, Config, PurgeReport
+from imageproxy._fences import Fences
+from imageproxy._telling import Teller
 from imageproxy._write_behind import Write, WriteBehind, WriteOutcome
 from imageproxy.testing import FakeCache, FakeFetcher, FakeProcessor, RecordingObserver, fake_service
 
@@ -39,7 +41,7 @@ class Queue:
         self.now = 0.0
         self.outcomes: list[tuple[str, WriteOutcome]] = []
         self.writes = WriteBehind(
-            self.cache,
+            Fences(self.cache, Teller(())),
             max_bytes=max_bytes,
             max_age_seconds=max_age_seconds,
             report=lambda write, outcome, error: self.outcomes.append((write.key.cid, outcome)),
