@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable
 
+from ._seldom import Seldom
 from ._telling import Teller
 from .protocols import Cache, CacheKey, SupportsFences
 
@@ -26,6 +27,7 @@ class Fences:
         self._cache = cache
         self._fenced = cache if isinstance(cache, SupportsFences) else None
         self._teller = teller
+        self._seldom = Seldom()
 
     def take(self, did: str, cid: str) -> Hashable:
         """The present fence of a blob. Before it is fetched. Never raises."""
@@ -35,7 +37,8 @@ class Fences:
             return self._fenced.fence(did, cid)
         except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
             where = {"did": did, "cid": cid}
-            _log.warning("the cache gives no fence, so what is fetched will not be cached: %r", error, extra=where)
+            what = "the cache gives no fence, so what is fetched will not be cached: %r"
+            _log.log(self._seldom.level, what, error, extra=where)
             self._teller.tell("cache_read_failed", did, cid, error=error)
             return _NONE_GIVEN
 

@@ -1,7 +1,8 @@
 """The write queue: finished images on their way to the cache, which no caller waits for.
 
 A queued image is readable, so that nobody notices that it is not stored yet. The queue is bounded in bytes and in age;
-what does not fit is dropped, since a cache can do without any one image. A purge fences it: what waits is dropped, what
+what does not fit is dropped, since a cache can do without any one image, and so is what comes while a cache that failed
+several times in a row is left alone. A purge fences it: what waits is dropped, what
 is being written is waited for.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from ._breaker import Breaker
 from ._fences import Fences
 from .protocols import CacheKey
 
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 WriteOutcome = Literal["cache_written", "cache_write_failed", "cache_write_dropped"]
 
 _WORKERS = 2  # a second one, so that one slow write does not hold up the rest
+_PATIENCE = 3
+"""After how many failures in a row it is the cache that fails, and not the one image."""
 
 
 class _ProcessErrors:
@@ -88,6 +92,7 @@ class WriteBehind:
         self._max_age_seconds = max_age_seconds
         self._report = report
         self._clock = clock
+        self._breaker = Breaker(patience=_PATIENCE, clock=clock)
         self._reset()
 
     def _reset(self) -> None:
@@ -159,7 +164,7 @@ class WriteBehind:
     # On the threads of the pool:
 
     def _tell_dropped(self, write: Write) -> None:
-        _log.info("not cached: the write queue is full or slow, or a purge came first", extra=_extra(write))
+        _log.info("not cached: the queue is full or slow, the cache fails, or a purge came first", extra=_extra(write))
         try:
             self._report(write, "cache_write_dropped", None)
         finally:
@@ -171,7 +176,7 @@ class WriteBehind:
             if not self._waiting:  # dropped since: each write has a task, not each task a write
                 return
             write = self._waiting.popleft()
-            if self._is_too_old(write):
+            if self._is_too_old(write) or not self._breaker.allows():
                 self._drop(write)
                 return
             self._busy.add(write)
@@ -185,14 +190,21 @@ class WriteBehind:
                 self._drop(write)
                 return
             self._hide(write)
-        if error is not None:
-            _errors.add()
-            _log.warning("an image could not be cached: %r", error, extra=_extra(write))
+        self._note(write, error)
         try:
             self._report(write, "cache_written" if error is None else "cache_write_failed", error)
         finally:
             with self._changed:
                 self._end(write)
+
+    def _note(self, write: Write, error: Exception | None) -> None:
+        if error is None:
+            if self._breaker.succeeded():
+                _log.info("images can be cached again")
+            return
+        _errors.add()
+        level = logging.WARNING if self._breaker.failed() else logging.DEBUG
+        _log.log(level, "an image could not be cached; told once, until one can: %r", error, extra=_extra(write))
 
     def fence(self, did: str, cid: str | None, *, timeout: float) -> tuple[int, bool]:
         """Drop what waits of a blob (or, with ``None``, of an owner) and wait for what is being written of it.

@@ -41,7 +41,7 @@ class Event:
     ``cache_read_failed``                         ``error``; goes on as a miss
     ``cache_written``                             ``size_bytes``
     ``cache_write_failed``                        ``error``
-    ``cache_write_dropped``                       the write queue was full or slow, or a purge came first
+    ``cache_write_dropped``                       the queue was full or slow, the cache fails, or a purge came first
     ``purged``                                    no preset; no ``cid`` where a whole owner was purged
     ============================================  ============================================================
 

@@ -23,6 +23,7 @@ from ._gate import Gate
 from ._memory import memory_limit_bytes
 from ._miss import Miss
 from ._origin import Origin
+from ._seldom import Seldom
 from ._telling import Teller
 from ._warm import Warming
 from ._write_behind import Write, WriteBehind, WriteOutcome
@@ -126,6 +127,7 @@ class Service:
             enabled=config.enabled,
         )
         self._teller = Teller(observers)
+        self._seldom = Seldom()
         self._gate = Gate(policy)
         self._failures = Failures()
         self._origin = Origin(
@@ -267,7 +269,8 @@ class Service:
                 data = _checked(self._cache.get(key))
             except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
                 where = {"preset": preset, "did": key.did, "cid": key.cid}
-                _log.warning("the cache could not be read, going on as for a miss: %r", error, extra=where)
+                what = "the cache could not be read, going on as for a miss: %r"
+                _log.log(self._seldom.level, what, error, extra=where)
                 self._teller.tell("cache_read_failed", key.did, key.cid, preset, error=error)
                 return None
         if data is not None:

@@ -11,7 +11,7 @@ import imageproxy
 ROOT = Path(imageproxy.__file__).parent
 
 PIPELINE = {
-    *("_admission", "_failures", "_fences", "_flight", "_flights", "_gate", "_memory", "_miss", "_origin", "_telling", "_warm"),
+    *("_admission", "_breaker", "_failures", "_fences", "_flight", "_flights", "_gate", "_memory", "_miss", "_origin", "_seldom", "_telling", "_warm"),
     "_write_behind",
 }
 NETWORK = {"_addresses", "_client", "_deadline", "_guard", "_retry", "_slots"}

@@ -1,5 +1,7 @@
 """The write queue: bounded, readable, fenced."""
 
+import errno
+import logging
 import threading
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +142,45 @@ def test_flush_gives_up_in_time_and_close_drops_what_is_left() -> None:
     queue.cache.may_write.set()
     assert queue.writes.flush(WAIT)
     assert ("waiting-", "cache_written") not in queue.outcomes
+
+
+def test_a_cache_that_fails_is_left_alone_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    queue = Queue()
+    queue.cache.may_write.set()
+
+    def put(cid: str) -> WriteOutcome:
+        queue.put(cid)
+        assert queue.writes.flush(WAIT)
+        return dict(queue.outcomes)[cid]
+
+    caplog.set_level(logging.INFO)
+    assert put("good") == "cache_written"
+    queue.cache.fail_writes = OSError(errno.ENOSPC, "disk full")
+    assert [put(f"failing{number}") for number in range(3)] == ["cache_write_failed"] * 3
+    assert put("left alone") == "cache_write_dropped"
+    assert len(queue.cache.writes) == 4, "the cache was not asked"
+    queue.now += 1.1
+    assert put("tried again") == "cache_write_failed"
+    queue.now += 1.1
+    assert put("left alone for longer") == "cache_write_dropped"
+    queue.cache.fail_writes = None
+    queue.now += 1.1
+    assert [put("well again"), put("and well")] == ["cache_written"] * 2
+    queue.finish()
+    told = [record.getMessage() for record in caplog.records]
+    assert ["disk full" in message for message in told].count(True) == 1, "told once, however often it failed"
+    assert told[-1] == "images can be cached again"
+
+
+def test_one_failure_does_not_keep_the_others_out() -> None:
+    queue = Queue()
+    queue.cache.may_write.set()
+    queue.cache.fail_writes = OSError("this one")
+    queue.put("bad")
+    assert queue.writes.flush(WAIT)
+    queue.cache.fail_writes = None
+    queue.put("good")
+    assert queue.finish() == {"bad": "cache_write_failed", "good": "cache_written"}
 
 
 def test_the_service_counts_what_its_queue_drops() -> None:
