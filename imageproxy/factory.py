@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
 
 from .caches.disk import DiskCache
 from .config import Config
@@ -15,6 +18,9 @@ from .resolver import DIDResolver
 from .service import Service
 
 __all__ = ["create_service"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class _OwningService(Service):
@@ -51,6 +57,7 @@ def create_service(
     with ExitStack() as owned:
         if cache is None:
             cache = DiskCache(config.cache_path, max_bytes=config.cache_max_bytes, ttl_seconds=config.cache_ttl_seconds)
+            _warn_if_unusable(cache.root)
             if config.cleanup_interval_seconds is not None:
                 owned.callback(cache.start_cleanup(config.cleanup_interval_seconds).stop)
         if processor is None:
@@ -78,3 +85,14 @@ def create_service(
         )
         service.owned = owned.pop_all()
     return service
+
+
+def _warn_if_unusable(root: Path) -> None:
+    """Say at the start what would otherwise show with the first write. Makes nothing: the cache does, when needed."""
+    folder = next((folder for folder in (root, *root.parents) if os.path.lexists(folder)), root)
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):  # noqa: PTH112 - never raises
+        _log.warning(
+            "images will be served uncached: %s cannot be written to; make it writable for this user, or set "
+            "cache_path (IMAGE_PROXY_CACHE_PATH)",
+            folder,
+        )
