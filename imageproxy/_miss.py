@@ -52,7 +52,10 @@ class Miss:
     def locate(self, visit: Visit) -> str:
         """Find the PDS, having marked in the cache when the work was begun."""
         visit.fence = self._fences.take(visit.did, visit.cid)
+        began = time.monotonic()
         visit.place = self._origin.locate(visit.did, visit.pds_url)
+        if visit.pds_url is None:
+            self._teller.tell("resolved", visit.did, visit.cid, seconds=time.monotonic() - began)
         return visit.place.pds_url
 
     def is_overtaken(self, visit: Visit) -> bool:

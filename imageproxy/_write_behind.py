@@ -75,7 +75,8 @@ class Write:
 class WriteBehind:
     """The queue and the threads that empty it, which are started with the first write.
 
-    report: told the outcome of each write, on the thread where it happened.
+    report: told of each write what became of it, on the thread where that happened; how many seconds the cache took for
+        it, ``None`` where it was not asked; and the cache's error.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class WriteBehind:
         *,
         max_bytes: int,
         max_age_seconds: float,
-        report: Callable[[Write, WriteOutcome, BaseException | None], None],
+        report: Callable[[Write, WriteOutcome, float | None, BaseException | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fences = fences
@@ -166,7 +167,7 @@ class WriteBehind:
     def _tell_dropped(self, write: Write) -> None:
         _log.info("not cached: the queue is full or slow, the cache fails, or a purge came first", extra=_extra(write))
         try:
-            self._report(write, "cache_write_dropped", None)
+            self._report(write, "cache_write_dropped", None, None)
         finally:
             with self._changed:
                 self._end(write)
@@ -180,7 +181,7 @@ class WriteBehind:
                 self._drop(write)
                 return
             self._busy.add(write)
-        is_stored, error = True, None
+        is_stored, error, began = True, None, time.monotonic()
         try:
             is_stored = self._fences.store(write.key, write.data, write.fence)
         except Exception as raised:  # noqa: BLE001 - a cache may raise what it likes
@@ -190,9 +191,10 @@ class WriteBehind:
                 self._drop(write)
                 return
             self._hide(write)
+        seconds = time.monotonic() - began
         self._note(write, error)
         try:
-            self._report(write, "cache_written" if error is None else "cache_write_failed", error)
+            self._report(write, "cache_written" if error is None else "cache_write_failed", seconds, error)
         finally:
             with self._changed:
                 self._end(write)

@@ -12,6 +12,7 @@ EventName = Literal[
     "hit",
     "miss",
     "coalesced",
+    "resolved",
     "fetched",
     "processed",
     "failed",
@@ -33,14 +34,15 @@ class Event:
     ``hit``                                       answered from the cache or its write queue; ``size_bytes``
     ``miss``                                      not there; a flight is joined or begun
     ``coalesced``                                 a flight was joined, after its ``miss``
+    ``resolved``                                  the account's PDS was found, or remembered; ``seconds``; no preset
     ``fetched``                                   a blob came from its PDS; ``seconds``, ``size_bytes``; no preset
     ``processed``                                 an image was made; ``seconds``, ``size_bytes``
     ``failed``                                    a flight ended in ``error``; told once, however many waited
     ``failure_remembered``                        refused by a failure seen lately, without a flight; ``error``
     ``blocked``                                   the policy refused; ``error``
     ``cache_read_failed``                         ``error``; goes on as a miss
-    ``cache_written``                             ``size_bytes``
-    ``cache_write_failed``                        ``error``
+    ``cache_written``                             ``seconds``, ``size_bytes``
+    ``cache_write_failed``                        ``error``, ``seconds``
     ``cache_write_dropped``                       the queue was full or slow, the cache fails, or a purge came first
     ``purged``                                    no preset; no ``cid`` where a whole owner was purged
     ============================================  ============================================================

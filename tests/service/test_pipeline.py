@@ -577,11 +577,11 @@ def test_events_and_counters_tell_the_whole_story() -> None:
         images.get_image("avatar", DID, CID)
         images.purge(DID)
         stats = images.stats()
-    assert observer.names == ["miss", "fetched", "processed", "cache_written", "hit", "purged"]
-    miss, fetched, processed, written, hit, purged = observer.events
+    assert observer.names == ["miss", "resolved", "fetched", "processed", "cache_written", "hit", "purged"]
+    miss, resolved, fetched, processed, written, hit, purged = observer.events
     assert {event.did for event in observer.events} == {DID}
     assert fetched.size_bytes == len(FAKE_IMAGE)
-    assert fetched.seconds is not None
+    assert all(event.seconds is not None for event in (resolved, fetched, processed, written))
     assert fetched.preset is None
     assert processed.size_bytes == written.size_bytes == hit.size_bytes == len(AVATAR)
     assert miss.preset == hit.preset == "avatar"

@@ -46,7 +46,7 @@ class Queue:
             Fences(self.cache, Teller(())),
             max_bytes=max_bytes,
             max_age_seconds=max_age_seconds,
-            report=lambda write, outcome, error: self.outcomes.append((write.key.cid, outcome)),
+            report=lambda write, outcome, seconds, error: self.outcomes.append((write.key.cid, outcome)),
             clock=lambda: self.now,
         )
 
