@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 
-from imageproxy import Event, create_service
-from imageproxy.testing import LocalPDS, drawn_photos
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode
+
+from imageproxy import Event, create_service
+from imageproxy.testing import LocalPDS, drawn_photos
 
 
 class Tracing:

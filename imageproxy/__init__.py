@@ -13,7 +13,7 @@ Importing this package starts nothing, makes no folder and changes no global.
 from __future__ import annotations
 
 from ._write_behind import cache_write_error_count
-from .caches.disk import DiskCache
+from .caches import DiskCache, MemoryCache, TieredCache
 from .config import Config
 from .errors import (
     BlobBlockedError,
@@ -43,7 +43,8 @@ from .errors import (
 from .events import Event, Stats
 from .factory import create_service
 from .fetchers.pds import PDSFetcher
-from .identifiers import Cid, cid_of, compute_cid
+from .identifiers import Cid, canonical_cid, canonical_did, cid_of, compute_cid
+from .policies import CachedPolicy
 from .presets import BLUESKY, DEFAULT, FitMode, ImageFormat, Preset, PresetRegistry, get_preset, list_presets
 from .processors.pillow import PillowProcessor
 from .protocols import BlobPolicy, Cache, CacheKey, Fetcher, Observer, Processor, Resolver
@@ -64,6 +65,7 @@ __all__ = [
     "Cache",
     "CacheKey",
     "CachePurgeError",
+    "CachedPolicy",
     "Cid",
     "Config",
     "ConfigError",
@@ -84,6 +86,7 @@ __all__ = [
     "InvalidDIDError",
     "InvalidPresetError",
     "InvalidRequestError",
+    "MemoryCache",
     "NilDependencyError",
     "Observer",
     "PDSFetchError",
@@ -101,12 +104,15 @@ __all__ = [
     "Service",
     "ServiceClosedError",
     "Stats",
+    "TieredCache",
     "UnsafeURLError",
     "UnsupportedFormatError",
     "WarmFailure",
     "WarmReport",
     "__version__",
     "cache_write_error_count",
+    "canonical_cid",
+    "canonical_did",
     "cid_of",
     "compute_cid",
     "create_service",

@@ -1,73 +1,85 @@
-"""A circuit breaker: what fails again and again is left alone for a while, and then tried again."""
+"""Leaving alone for a while what fails."""
 
 from __future__ import annotations
 
+import secrets
 import threading
-import time
 from collections.abc import Callable
-
-from ._fork import reset_after_fork
 
 __all__ = ["Breaker"]
 
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
 
 class Breaker:
-    """Tells whether to try. Safe to call from threads; in the child of a fork it keeps what it knew.
+    """Lets calls through until enough of them fail; then none for a second, then one to probe.
 
-    patience: how many failures in a row it takes to open.
-    first_seconds: how long it stays open then. Each failed attempt after that doubles the time, up to
-        ``longest_seconds``.
+    A probe that succeeds lets all through again; one that fails doubles the pause, up to a minute. Safe to call from
+    threads; where nothing fails, it takes no lock.
+
+    clock: the time in seconds, from anywhere.
+    patience: how many failures in a row it takes.
     """
 
-    def __init__(
-        self,
-        *,
-        patience: int = 1,
-        first_seconds: float = 1.0,
-        longest_seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._patience = patience
-        self._first_seconds = first_seconds
-        self._longest_seconds = longest_seconds
+    def __init__(self, clock: Callable[[], float], *, patience: int = 1) -> None:
         self._clock = clock
+        self._patience = patience
         self._failures = 0
-        self._is_open = False
-        self._next_attempt_at = 0.0
-        self._pause_seconds = first_seconds
-        self._lock = threading.Lock()
-        reset_after_fork(self)
+        self.is_failing = False
+        """Whether it was given up for the time being: calls are refused, and the next one let through is a probe."""
+        self._retry_at = 0.0
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        # Which ticket counts: the one of the good times, or of the probe. What comes later than that is no news.
+        self._turn = 0
+        self.spell = b""
+        """Of the present time of failures, or of the last one: a token of its own."""
+        self.reset_after_fork()
 
-    def _reset_after_fork(self) -> None:
+    def reset_after_fork(self) -> None:
+        """A lock of this process."""
         self._lock = threading.Lock()
 
-    def allows(self) -> bool:
-        """Whether to try now. While it is open, one caller is let through each time that the pause is over."""
-        if not self._is_open:
-            return True
+    def enter(self) -> int | None:
+        """A ticket for one call, whose outcome is then reported with it; ``None``: leave it alone."""
+        if not self.is_failing:
+            return self._turn
         with self._lock:
-            now = self._clock()
-            if now < self._next_attempt_at:
+            if self.is_failing:
+                now = self._clock()
+                if now < self._retry_at:
+                    return None
+                self._retry_at = now + _LONGEST_PAUSE_SECONDS  # should the probe never come back
+                self._turn += 1
+            return self._turn
+
+    def succeeded(self, ticket: int) -> bool:
+        """Report that the call did not fail; whether a row of failures is over with it.
+
+        With a patience of 1, there is no need to where nothing fails.
+        """
+        with self._lock:
+            if self._failures == 0 or ticket != self._turn:
                 return False
-            self._next_attempt_at = now + self._pause_seconds  # the next caller's turn, should this one never tell
+            self._failures = 0
+            if self.is_failing:
+                self._turn += 1
+                self.is_failing = False
             return True
 
-    def succeeded(self) -> bool:
-        """Close it. Whether this ended a row of failures."""
-        if self._failures == 0:
-            return False
+    def failed(self, ticket: int) -> bool:
+        """Report that the call failed; whether a row of failures begins with it."""
         with self._lock:
-            had_failed, self._failures = self._failures > 0, 0
-            self._is_open, self._pause_seconds = False, self._first_seconds
-            return had_failed
-
-    def failed(self) -> bool:
-        """Count a failure, and open it where there were enough. Whether it was the first in a row."""
-        with self._lock:
+            if ticket != self._turn:
+                return False
             self._failures += 1
-            if self._failures >= self._patience:
-                if self._is_open:
-                    self._pause_seconds = min(2 * self._pause_seconds, self._longest_seconds)
-                self._is_open = True
-                self._next_attempt_at = self._clock() + self._pause_seconds
+            if self.is_failing:
+                self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+            elif self._failures == self._patience:
+                self.is_failing = True
+                self._pause_seconds = _FIRST_PAUSE_SECONDS
+                self.spell = secrets.token_bytes(8)
+            if self.is_failing:
+                self._turn += 1
+                self._retry_at = self._clock() + self._pause_seconds
             return self._failures == 1

@@ -17,7 +17,7 @@ import concurrent.futures
 import threading
 import time
 import traceback
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
@@ -113,9 +113,9 @@ class Flights:
             ]
             for flight in flights:
                 flight.waiters += 1
-        for flight in joined:
-            if flight is not None:
-                self._work.joined(flight)
+        for known in joined:
+            if known is not None:
+                self._work.joined(known)
         return flights
 
     def _disown_overtaken(self, wanted: Sequence[tuple[CacheKey, Preset]], pds_url: str | None) -> None:
@@ -149,27 +149,45 @@ class Flights:
 
         Raises the flight's error, as an exception of this caller's own, or DeadlineExceededError.
         """
-        seconds = self._timeout_seconds if timeout is None else min(timeout, self._timeout_seconds)
-        ends_at = time.monotonic() + seconds
-        # In turns, since it is those who wait that look after what has waited too long for room.
-        turn_seconds = self._admission.max_wait_seconds / 4
-        while not flight.future.done() and (left := ends_at - time.monotonic()) > turn_seconds:
-            concurrent.futures.wait((flight.future,), min(left, turn_seconds))
+        for seconds in self.turns(flight, timeout):
+            concurrent.futures.wait((flight.future,), seconds)
+        return self.result(flight, timeout)
+
+    def turns(self, flight: Flight, timeout: float | None = None) -> Iterator[float]:
+        """How many seconds to wait for the flight, time after time, until it is over or the time is; then ``result``.
+
+        In turns, since it is those who wait that look after what has waited too long for room.
+        """
+        ends_at = time.monotonic() + self.patience(timeout)
+        while not flight.future.done() and (left := ends_at - time.monotonic()) > 0:
+            yield min(left, self._admission.max_wait_seconds / 4)
             self._refuse_overdue()
+
+    def result(self, flight: Flight, timeout: float | None = None) -> bytes:
+        """What came of a flight that was waited for; see ``wait``. Does not wait."""
         try:
-            error = flight.future.exception(max(0.0, ends_at - time.monotonic()))
+            error = flight.future.exception(0)
         except FutureTimeoutError:
             self._give_up(flight)
-            raise DeadlineExceededError(
-                f"no image within {seconds:g} s; it may be there when asked for later",
-                timeout=seconds,
-                preset=flight.preset.name,
-                did=flight.key.did,
-                cid=flight.key.cid,
-            ) from None
+            raise self.too_late(flight.key, timeout, preset=flight.preset.name) from None
         if error is not None:
             raise error.afresh() if isinstance(error, ImageProxyError) else error
         return flight.future.result()
+
+    def too_late(self, key: CacheKey, timeout: float | None, *, preset: str) -> DeadlineExceededError:
+        """The error of a caller whose time is over."""
+        seconds = self.patience(timeout)
+        return DeadlineExceededError(
+            f"no image within {seconds:g} s; it may be there when asked for later",
+            timeout=seconds,
+            preset=preset,
+            did=key.did,
+            cid=key.cid,
+        )
+
+    def patience(self, timeout: float | None) -> float:
+        """How many seconds a caller waits who gave this ``timeout``."""
+        return self._timeout_seconds if timeout is None else min(timeout, self._timeout_seconds)
 
     def _give_up(self, flight: Flight) -> None:
         """Let later callers start anew where a flight is overdue: its backend may hang for ever."""

@@ -93,7 +93,7 @@ class WriteBehind:
         self._max_age_seconds = max_age_seconds
         self._report = report
         self._clock = clock
-        self._breaker = Breaker(patience=_PATIENCE, clock=clock)
+        self._breaker = Breaker(clock, patience=_PATIENCE)
         self._reset()
 
     def _reset(self) -> None:
@@ -103,6 +103,7 @@ class WriteBehind:
         self._busy: set[Write] = set()  # being written, or dropped and about to be reported
         self._bytes = 0
         self._changed = threading.Condition(threading.Lock())
+        self._breaker.reset_after_fork()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="imageproxy-write")
 
     reset_after_fork = _reset
@@ -177,7 +178,8 @@ class WriteBehind:
             if not self._waiting:  # dropped since: each write has a task, not each task a write
                 return
             write = self._waiting.popleft()
-            if self._is_too_old(write) or not self._breaker.allows():
+            ticket = None if self._is_too_old(write) else self._breaker.enter()
+            if ticket is None:
                 self._drop(write)
                 return
             self._busy.add(write)
@@ -192,20 +194,20 @@ class WriteBehind:
                 return
             self._hide(write)
         seconds = time.monotonic() - began
-        self._note(write, error)
+        self._note(write, ticket, error)
         try:
             self._report(write, "cache_written" if error is None else "cache_write_failed", seconds, error)
         finally:
             with self._changed:
                 self._end(write)
 
-    def _note(self, write: Write, error: Exception | None) -> None:
+    def _note(self, write: Write, ticket: int, error: Exception | None) -> None:
         if error is None:
-            if self._breaker.succeeded():
+            if self._breaker.succeeded(ticket):
                 _log.info("images can be cached again")
             return
         _errors.add()
-        level = logging.WARNING if self._breaker.failed() else logging.DEBUG
+        level = logging.WARNING if self._breaker.failed(ticket) else logging.DEBUG
         _log.log(level, "an image could not be cached; told once, until one can: %r", error, extra=_extra(write))
 
     def fence(self, did: str, cid: str | None, *, timeout: float) -> tuple[int, bool]:

@@ -49,7 +49,8 @@ def create_service(
     """A service with the default backend for each one that is not given, by the options of ``config``.
 
     The defaults are DiskCache, tidied by a thread of its own every ``cleanup_interval_seconds``, PillowProcessor,
-    PDSFetcher and DIDResolver. Closing the service closes what was made here and leaves alone what was given.
+    PDSFetcher and DIDResolver. Closing the service closes what was made here and leaves alone what was given; a cache
+    that is given is the app's to tidy, too.
 
     Raises ConfigError.
     """

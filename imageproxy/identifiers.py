@@ -27,6 +27,7 @@ DAG_CBOR = 0x71
 _SHA2_256 = 0x12
 # A CIDv1 header: version, codec and multihash code, each one byte for every code that the protocol uses; the length.
 _HEADER_LENGTH = 4
+_MAX_DEPTH = 3  # a reference, its ref, its link: nothing is nested deeper
 _DIGEST_LENGTH = 32
 
 
@@ -133,9 +134,9 @@ def compute_cid(data: bytes) -> str:
 def cid_of(blob_ref: object) -> str:
     """The CID in a blob reference as records hold it, or ``""`` for ``None`` (an account without an avatar).
 
-    Takes ``{"$type": "blob", "ref": {"$link": cid}, ...}``, the same with a CID object for ``ref``, the legacy
-    ``{"cid": cid, "mimeType": ...}``, a BlobRef object of an SDK (with an attribute ``ref`` or ``cid``), or the text of
-    a CID itself.
+    Takes ``{"$type": "blob", "ref": {"$link": cid}, ...}``, the same with a CID object for ``ref`` or with the bytes of
+    one, as records from a repository or the event stream have it; the legacy ``{"cid": cid, "mimeType": ...}``; a
+    BlobRef object of an SDK (with an attribute ``ref`` or ``cid``); or a CID itself, as text, bytes or object.
 
     Raises InvalidCIDError when no CID is found there, or when it is none.
 
@@ -156,15 +157,21 @@ def cid_of(blob_ref: object) -> str:
 def _find_cid(value: object, depth: int = 0) -> str | None:
     if isinstance(value, str):
         return value
-    if depth == 3:  # a reference, its ref, its link: nothing is nested deeper
-        return None
-    for name in ("ref", "$link", "link", "cid"):
+    if isinstance(value, bytes):
+        return _text_of(value)
+    for name in ("ref", "$link", "link", "cid") if depth < _MAX_DEPTH else ():
         inner = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        if inner is not None and not callable(inner):
-            return _find_cid(inner, depth + 1)
+        if inner is not None and not callable(inner) and (found := _find_cid(inner, depth + 1)) is not None:
+            return found
     # A CID object of another library: its text is the CID.
-    text = str(value)
-    return text if depth > 0 and _CID.fullmatch(text) else None
+    text = "" if isinstance(value, Mapping) else str(value)
+    return text if _CID.fullmatch(text) and (depth > 0 or _from_base32(text) is not None) else None
+
+
+def _text_of(binary: bytes) -> str | None:
+    """The text of a CID in its binary form, as it stands in DAG-CBOR: there with a zero byte before it."""
+    binary = binary[1:] if binary[:1] == b"\0" else binary
+    return _to_base32(binary) if len(binary) == _HEADER_LENGTH + _DIGEST_LENGTH and binary[0] == 1 else None
 
 
 def _from_base32(text: str) -> bytes | None:

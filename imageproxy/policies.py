@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ._fork import reset_after_fork
 from .errors import BlobBlockedError, ConfigError
+from .identifiers import canonical_cid, canonical_did
 from .protocols import BlobPolicy
 
 __all__ = ["CachedPolicy"]
@@ -91,8 +92,13 @@ class CachedPolicy:
         """Ask the policy afresh: about one blob, about all of an owner, or with no arguments about everything.
 
         Call it when something was blocked or allowed; it holds for every call of ``is_blocked`` that begins after it
-        returns.
+        returns, in this process. Others go on to believe what they know for up to ``ttl_seconds``; what they fetch
+        meanwhile and store in a cache that is shared, another purge after that time erases.
+
+        Raises InvalidDIDError or InvalidCIDError.
         """
+        did = None if did is None else canonical_did(did)
+        cid = None if cid is None else canonical_cid(cid)
         with self._lock:
             self._forgotten += 1
             if did is not None and cid is not None:

@@ -121,6 +121,8 @@ class BlobPolicy(Protocol):
     def is_blocked(self, did: str, cid: str) -> bool:
         """``True`` to refuse, ``False`` to allow; anything else, and any exception, refuses too.
 
+        did, cid: canonical texts. ``canonical_did`` and ``canonical_cid`` make them of other spellings.
+
         May raise BlobBlockedError itself, with a reason and a status.
         """
         ...
@@ -179,6 +181,10 @@ class SupportsFences(Protocol):
     def fence(self, did: str, cid: str) -> Hashable:
         """A mark of the purges so far of this blob and its owner, by anybody: equal to an earlier one if there were
         none in between. Taken before the blob is fetched, and again before what was fetched is shared.
+
+        Once a purge has returned, it differs from every one taken before that; so it changes twice, when the purge
+        begins and when the entries are gone. Made of None, int, str, bytes and tuples of them, it can guard faster
+        caches above (see ``TieredCache``).
         """
         ...
 

@@ -17,6 +17,7 @@ from typing_extensions import Self
 from ._admission import Admission
 from ._failures import Failures, Subject
 from ._fences import Fences
+from ._flight import Flight
 from ._flights import Flights
 from ._fork import reset_after_fork
 from ._gate import Gate
@@ -47,6 +48,7 @@ from .protocols import (
     Observer,
     Processor,
     Resolver,
+    SupportsNonBlocking,
     SupportsStats,
     SupportsVersion,
 )
@@ -73,7 +75,7 @@ _VERSION = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 Source = Literal["cache", "fetch"]
 
 
-class _Request(NamedTuple):
+class Request(NamedTuple):
     """What is asked for, checked and in its canonical form."""
 
     preset: Preset
@@ -129,6 +131,7 @@ class Service:
         self._teller = Teller(observers)
         self._seldom = Seldom()
         self._gate = Gate(policy)
+        self._is_nonblocking = _promises_not_to_block(cache) and (policy is None or _promises_not_to_block(policy))
         self._failures = Failures()
         self._origin = Origin(
             fetcher,
@@ -192,58 +195,73 @@ class Service:
         UnsupportedFormatError, ImageTooLargeError, ProcessingError, or children of these. ServiceClosedError after
         ``close()``.
         """
-        return self._ask(preset, did, cid, pds_url, timeout)[1]
+        found = self._begin(self._read(preset, did, cid), pds_url, timeout)
+        return self._land(found, timeout) if isinstance(found, Flight) else found
 
     def get(
         self, preset: str | Preset, did: str, cid: str, pds_url: str | None = None, *, timeout: float | None = None
     ) -> Image:
         """Like ``get_image``, with what an HTTP answer needs: content type, entity tag, and where it came from."""
-        return _image(*self._ask(preset, did, cid, pds_url, timeout))
+        request = self._read(preset, did, cid)
+        found = self._begin(request, pds_url, timeout)
+        if isinstance(found, Flight):
+            return image_of(request.key, self._land(found, timeout), "fetch")
+        return image_of(request.key, found, "cache")
 
     def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
         """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
-        wanted, key = self._vet(preset, did, cid)
-        data = self._look_up(key, wanted.name)
-        return None if data is None else _image(key, data, "cache")
+        request = self._read(preset, did, cid)
+        self._vet(request)
+        data = self._look_up(request.key, request.preset.name)
+        return None if data is None else image_of(request.key, data, "cache")
 
-    def _ask(
-        self, preset: str | Preset, did: str, cid: str, pds_url: str | None, timeout: float | None
-    ) -> tuple[CacheKey, bytes, Source]:
-        wanted, key = self._vet(preset, did, cid)
+    def _read(self, preset: str | Preset, did: str, cid: str) -> Request:
+        """Step 1: is the request right?"""
+        try:
+            return self._request(preset, did, cid)
+        except TypeError:  # something that is not hashable, and so cannot be remembered
+            return self._check_request(preset, did, cid)
+
+    def _vet(self, request: Request) -> None:
+        """Step 2: may the blob be shown?"""
+        if self._is_closed:
+            raise ServiceClosedError("the service is closed")
+        if not self._gate.is_open:
+            self._check_policy(request.key, request.preset.name)
+
+    def _begin(self, request: Request, pds_url: str | None, timeout: float | None) -> bytes | Flight:
+        """Steps 2 to 4: the image, or the flight that was joined for it, which the caller waits for and then leaves.
+
+        Blocks no longer than the policy and the cache do.
+        """
+        wanted, key = request
+        if self._is_closed or not self._gate.is_open:
+            self._vet(request)
         if timeout is not None or pds_url is not None:
-            _check_call(timeout, pds_url)
+            check_call(timeout, pds_url)
         since = self._flights.published
         data = self._look_up(key, wanted.name)
         if data is not None:
-            return key, data, "cache"
+            return data
         self._teller.tell("miss", key.did, key.cid, wanted.name)
         self._check_failures(key, wanted.name, pds_url or None)
         while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
             since = self._flights.published
             data = self._look_up(key, wanted.name)
             if data is not None:
-                return key, data, "cache"
+                return data
+        return flights[0]
+
+    def _land(self, flight: Flight, timeout: float | None) -> bytes:
         try:
-            return key, self._flights.wait(flights[0], timeout), "fetch"
+            return self._flights.wait(flight, timeout)
         finally:
-            self._flights.leave(flights[0])
+            self._flights.leave(flight)
 
-    def _vet(self, preset: str | Preset, did: str, cid: str) -> _Request:
-        """Steps 1 and 2: is the request right, and may the blob be shown?"""
-        if self._is_closed:
-            raise ServiceClosedError("the service is closed")
-        try:
-            request = self._request(preset, did, cid)
-        except TypeError:  # something that is not hashable, and so cannot be remembered
-            request = self._check_request(preset, did, cid)
-        if not self._gate.is_open:
-            self._check_policy(request.key, request.preset.name)
-        return request
-
-    def _check_request(self, preset: str | Preset, did: str, cid: str) -> _Request:
+    def _check_request(self, preset: str | Preset, did: str, cid: str) -> Request:
         wanted = self._presets.find(preset)
         key = CacheKey(wanted.key + self._engine, canonical_did(did), canonical_cid(cid), wanted.content_type)
-        return _Request(wanted, key)
+        return Request(wanted, key)
 
     def _check_policy(self, key: CacheKey, preset: str) -> None:
         try:
@@ -297,13 +315,18 @@ class Service:
         """
         warming = Warming(
             self._flights,
-            admit=lambda preset, did, cid: self._vet(preset, did, cid)[1],
+            admit=self._admit,
             is_cached=lambda key, preset: self._look_up(key, preset.name) is not None,
             check=lambda key, preset: self._check_failures(key, preset.name, None),
             on_progress=on_progress,
         )
         named = (presets,) if isinstance(presets, str) else self._presets if presets is None else presets
         return warming.run(items, [self._presets.find(preset) for preset in named])
+
+    def _admit(self, preset: Preset, did: str, cid: str) -> CacheKey:
+        request = self._read(preset, did, cid)
+        self._vet(request)
+        return request.key
 
     def purge(self, did: str, cid: str | None = None) -> PurgeReport:
         """Erase one blob in every variant, or with ``cid=None`` everything of an owner.
@@ -420,9 +443,11 @@ class Service:
     ) -> None:
         self.close()
 
-    def _tell_write(self, write: Write, outcome: WriteOutcome, error: BaseException | None) -> None:
+    def _tell_write(
+        self, write: Write, outcome: WriteOutcome, seconds: float | None, error: BaseException | None
+    ) -> None:
         _, did, cid, _ = write.key
-        self._teller.tell(outcome, did, cid, write.preset, size_bytes=len(write.data), error=error)
+        self._teller.tell(outcome, did, cid, write.preset, seconds=seconds, size_bytes=len(write.data), error=error)
 
 
 def _engine(processor: Processor) -> str:
@@ -439,6 +464,10 @@ def _engine(processor: Processor) -> str:
     return f"+{version}"
 
 
+def _promises_not_to_block(backend: object) -> bool:
+    return isinstance(backend, SupportsNonBlocking) and backend.is_nonblocking is True
+
+
 def _checked(data: bytes | None) -> bytes | None:
     if data is None or (isinstance(data, bytes) and data):
         return data
@@ -451,11 +480,18 @@ def _admissible_bytes(config: Config) -> int:
     return budget * 7 // 10
 
 
-def _image(key: CacheKey, data: bytes, source: Source) -> Image:
-    return Image(data, key.content_type, f'"{key.preset}-{key.cid}"', source)
+def image_of(key: CacheKey, data: bytes, source: Source) -> Image:
+    """What ``Service.get`` and its like return."""
+    return Image(data, key.content_type, etag_of(key), source)
 
 
-def _check_call(timeout: float | None, pds_url: str | None) -> None:
+def etag_of(key: CacheKey) -> str:
+    """The entity tag of an image, which is known before the image is."""
+    return f'"{key.preset}-{key.cid}"'
+
+
+def check_call(timeout: float | None, pds_url: str | None) -> None:
+    """Raises InvalidRequestError."""
     _seconds(timeout)
     if pds_url is not None and not isinstance(pds_url, str):
         raise InvalidRequestError(f"pds_url is a {type(pds_url).__name__}; it must be a str, or None")

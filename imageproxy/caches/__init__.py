@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from .disk import DiskCache
+from .memory import MemoryCache
+from .tiered import TieredCache
 
-__all__ = ["DiskCache"]
+__all__ = ["DiskCache", "MemoryCache", "TieredCache"]

@@ -1,60 +1,61 @@
 """What leaves the disk cache, and when: entries past their TTL, and the least recently used over the limit.
 
 There is one limit for all shards together, so that all of it can be used however unevenly they fill. The ledger tells
-which shard has the entry that was used longest ago; that one is scanned, and its oldest entries go. This is the order
-of last use over the whole cache but for three things:
+which shard has the entry that was used longest ago; that one is scanned, and its oldest entries are condemned: they go
+as room is needed, unless they were used meanwhile. This is the order of last use over the whole cache but for three
+things, which together cost less than a hundredth of the hits (``benchmarks/eviction.py``):
 
-- when an entry was used is known to the hour;
-- up to a sixteenth of the scanned shard goes at once, of what falls into the oldest sixteenth of the time that the
-  cache reaches back: the cost of a scan grows with the shard, and is shared by as many writes;
+- when an entry was used is known to a sixteenth of the time that the cache reaches back, and at best to the hour;
+- a scan condemns what falls into the oldest eighth of that time, up to a quarter of the shard, so that the cost of the
+  scan, which grows with the shard, is shared by as many writes;
 - after a few scans that found nothing so old (all of it was used since), the oldest of the next shard goes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from ._entry import is_entry_name, shard_name
 from ._folder import Folder, FoundFile
 from ._ledger import EMPTY, UNKNOWN, Ledger
+from ._turns import Turn, Turns
 
-__all__ = ["HOUR_NS", "Eviction", "Wanted", "sweep_temps"]
+__all__ = ["HOUR_NS", "Eviction", "stamp_age"]
 
 HOUR_NS = 3600 * 10**9
-# No write takes an hour; a temporary file so old is what a killed process left.
-_TEMP_AGE_NS = HOUR_NS
-_SHARE = 16
+_STAMPS = 16  # of an entry, while the cache turns over once
+_SHARE_OF_TIME = 8
+_SHARE_OF_SHARD = 4
 _FRUITLESS_SCANS = 4
+# How many go at once, if they are no more than a thousandth of the limit: opening their folder is shared by them, and
+# few enough are removed that nobody waits long.
+_AT_ONCE = 8
+_SHARE_OF_LIMIT = 1024
 
 
-class Wanted(NamedTuple):
-    """What is to be evicted from one shard.
+def stamp_age(reach: int) -> int:
+    """How old the stamp of an entry's last use may be before a use renews it, in ns.
 
-    recorded: its size in the ledger, which ``excess`` was reckoned with.
-    excess: bytes to get rid of.
-    horizon: what was used after it stays, in ns since the epoch.
-    first: when the shard's oldest entry was used, in the ledger.
+    reach: how far the cache reaches back, in ns.
     """
-
-    recorded: int
-    excess: int
-    horizon: int
-    first: int
+    return min(HOUR_NS, reach // _STAMPS)
 
 
 class Eviction:
-    """Removes entries from the shards in the folder ``base``. Has no state, and so is safe to use from threads.
+    """Removes entries from the shards of one cache. Safe to use from threads and processes.
 
     now: the time in ns since the epoch.
     """
 
-    def __init__(self, base: str, *, max_bytes: int, ttl_ns: int | None, now: Callable[[], int]) -> None:
-        self._base = base
+    def __init__(self, *, max_bytes: int, ttl_ns: int | None, now: Callable[[], int]) -> None:
         self._max_bytes = max_bytes
         self._ttl_ns = ttl_ns
         self._now = now
+        self._turns = Turns()
+        # Shards, and entries of theirs as a scan found them. A deque may be used by threads at once.
+        self._condemned: deque[tuple[int, list[FoundFile]]] = deque()
 
     def is_expired(self, written: int, now: int) -> bool:
         """Whether an entry written at ``written`` is past its TTL. Times are in ns since the epoch."""
@@ -74,44 +75,130 @@ class Eviction:
 
     def make_room(self, ledger: Ledger, size: int) -> int:
         """Evict until ``size`` more bytes fit or nothing is left; returns how many entries went."""
-        removed = scans = 0
-        sizes, oldest = ledger.read()
-        if UNKNOWN in sizes:
-            # The ledger was lost, and is made good a shard at a time.
-            removed += self.sweep(ledger, sizes.index(UNKNOWN))
-            sizes, oldest = ledger.read()
-        while (excess := sum(sizes) + size - self._max_bytes) > 0 and (first := min(oldest)) != EMPTY:
-            shard = oldest.index(first)
-            horizon = self._horizon(oldest, shard) if scans < _FRUITLESS_SCANS else EMPTY
-            went = self.sweep(ledger, shard, Wanted(sizes[shard], excess, horizon, first))
-            scans = 0 if went else scans + 1
+        removed = fruitless = 0
+        failure: OSError | None = None
+        while True:
+            summary = ledger.summary()
+            if summary.unmeasured:
+                # The ledger was lost, and is made good a shard at a time.
+                removed += self._measure_one(ledger)
+                summary = ledger.summary()
+            excess = summary.size + size - self._max_bytes
+            if excess <= 0:
+                return removed
+            if self._condemned:
+                removed += self._evict_condemned(ledger, excess)
+                continue
+            turn = self._turns.next(ledger)
+            if turn is None:
+                if failure is not None:
+                    raise failure
+                return removed
+            horizon = EMPTY if fruitless >= _FRUITLESS_SCANS else self._horizon(turn)
+            try:
+                went = self._scan(ledger, turn, horizon, excess)
+            except OSError as error:  # one bad folder must not stop all writes; the next one will do
+                failure = failure or error
+                continue
+            fruitless = 0 if went else fruitless + 1
             removed += went
-            sizes, oldest = ledger.read()
+
+    def measure(self, ledger: Ledger) -> None:
+        """Have every shard measured."""
+        while ledger.summary().unmeasured:
+            self._measure_one(ledger)
+
+    def sweep(self, ledger: Ledger, shard: int) -> int:
+        """Scan a shard: remove what is expired, and set the ledger right; returns how many entries went."""
+        removed = 0
+        try:
+            with ledger.folder.child(shard_name(shard)) as folder, folder.locked():
+                removed, entries = self._tidy(folder)
+                ledger.put(shard, _size_of(entries), entries[0].used if entries else EMPTY)
+        except (FileNotFoundError, NotADirectoryError):  # removed by hand, or replaced by a link, which is not followed
+            ledger.put(shard, 0, EMPTY)
         return removed
 
-    def sweep(self, ledger: Ledger, shard: int, wanted: Wanted | None = None) -> int:
-        """Scan one shard: remove what is expired, orphaned or wanted, and set the ledger right.
+    def _measure_one(self, ledger: Ledger) -> int:
+        sizes, _ = ledger.count()
+        return self.sweep(ledger, sizes.index(UNKNOWN)) if UNKNOWN in sizes else 0
 
-        Returns how many entries went.
+    def _horizon(self, turn: Turn) -> int:
+        """What was used after it stays."""
+        return turn.runner_up + max(0, self._now() - turn.runner_up) // _SHARE_OF_TIME
+
+    def _scan(self, ledger: Ledger, turn: Turn, horizon: int, excess: int) -> int:
+        """Like ``sweep``, and condemn the oldest entries; as many as have to go, go. Returns how many went.
+
+        The others stay in the ledger's sizes, but not in its ages: that leads other processes to other shards. Should
+        this one die, the next scan finds them.
         """
+        shard = turn.shard
+        removed = 0
         try:
-            with Folder.open(f"{self._base}/{shard_name(shard)}") as folder, folder.locked():
-                if wanted is not None and ledger.oldest(shard) != wanted.first:
-                    return 0  # another process was here while this one waited for the lock
-                return self._sweep(folder, ledger, shard, wanted)
-        except (FileNotFoundError, NotADirectoryError):  # removed by hand, or replaced by a link, which is not followed
+            with ledger.folder.child(shard_name(shard)) as folder, folder.locked():
+                recorded, oldest = ledger.shard(shard)
+                if oldest == turn.first:  # else another process was here while this one waited
+                    removed, entries = self._tidy(folder)
+                    size = _size_of(entries)
+                    count = max(1, len(entries) // _SHARE_OF_SHARD)
+                    condemned = [file for file in entries[:count] if file.used <= horizon]
+                    count = self._count_going(condemned, excess - (recorded - size))
+                    gone = [file for file in condemned[:count] if folder.unlink(file.name)]
+                    if condemned[count:]:
+                        self._condemned.append((shard, condemned[count:]))
+                    oldest = entries[len(condemned)].used if len(condemned) < len(entries) else EMPTY
+                    ledger.put(shard, size - _size_of(gone), oldest)
+                    removed += self._note(ledger, gone)
+        except (FileNotFoundError, NotADirectoryError):
+            ledger.put(shard, 0, EMPTY)
+            oldest = EMPTY
+        self._turns.put_back(shard, oldest)
+        return removed
+
+    def _evict_condemned(self, ledger: Ledger, excess: int) -> int:
+        """Remove as many of the condemned entries of one shard as have to go; returns how many went."""
+        try:
+            shard, condemned = self._condemned.popleft()
+        except IndexError:  # another thread took them
+            return 0
+        count = self._count_going(condemned, excess)
+        if condemned[count:]:
+            self._condemned.appendleft((shard, condemned[count:]))
+        try:
+            with ledger.folder.child(shard_name(shard)) as folder, folder.locked():
+                # Those that were used or replaced since they were condemned differ, and stay.
+                gone = [f for f in condemned[:count] if folder.find(f.name) == f and folder.unlink(f.name)]
+                if gone:
+                    ledger.add(shard, -_size_of(gone))
+                return self._note(ledger, gone)
+        except (FileNotFoundError, NotADirectoryError):
             ledger.put(shard, 0, EMPTY)
             return 0
 
-    def _horizon(self, oldest: tuple[int, ...], shard: int) -> int:
-        runner_up = min(min(oldest[:shard], default=EMPTY), min(oldest[shard + 1 :], default=EMPTY))
-        return runner_up + max(0, self._now() - runner_up) // _SHARE
+    def _count_going(self, files: list[FoundFile], excess: int) -> int:
+        """How many of the files have to go for ``excess`` bytes, and a few more."""
+        spare = excess + self._max_bytes // _SHARE_OF_LIMIT
+        count = size = 0
+        for file in files:
+            size += file.size
+            if size - file.size >= excess and (count >= _AT_ONCE or size > spare):
+                break
+            count += 1
+        return count
 
-    def _sweep(self, folder: Folder, ledger: Ledger, shard: int, wanted: Wanted | None) -> int:
+    def _note(self, ledger: Ledger, gone: list[FoundFile]) -> int:
+        """Record how far the cache reaches back, by what is evicted from it; returns how many that were."""
+        if gone:
+            ledger.reached(max(0, self._now() - gone[-1].used))
+        return len(gone)
+
+    def _tidy(self, folder: Folder) -> tuple[int, list[FoundFile]]:
+        """Scan a folder; how many entries expired and are gone, and those that stay, the one used longest ago first."""
+        now = self._now()
         removed = 0
         entries: list[FoundFile] = []
-        now = self._now()
-        for file in sweep_temps(folder, now):
+        for file in list(folder.scan()):
             if not is_entry_name(file.name):
                 continue
             if self.is_expired(file.written, now):
@@ -119,13 +206,7 @@ class Eviction:
             else:
                 entries.append(self._sane(folder, file, now))
         entries.sort()
-        size = sum(file.size for file in entries)
-        evicted = 0
-        if wanted is not None:
-            evicted, freed = _evict(folder, entries, wanted, wanted.excess - (wanted.recorded - size))
-            size -= freed
-        ledger.put(shard, size, entries[evicted].used if evicted < len(entries) else EMPTY)
-        return removed + evicted
+        return removed, entries
 
     def _sane(self, folder: Folder, file: FoundFile, now: int) -> FoundFile:
         """The entry, stamps from the future brought back: they would keep it for ever."""
@@ -137,24 +218,5 @@ class Eviction:
         return sane
 
 
-def sweep_temps(folder: Folder, now: int) -> list[FoundFile]:
-    """Scan a folder and remove the temporary files that nobody can still be writing; returns all other files."""
-    others: list[FoundFile] = []
-    for file in list(folder.scan()):
-        if not file.is_temp:
-            others.append(file)
-        elif abs(now - file.written) > _TEMP_AGE_NS:
-            folder.unlink(file.name)
-    return others
-
-
-def _evict(folder: Folder, entries: list[FoundFile], wanted: Wanted, excess: int) -> tuple[int, int]:
-    """Remove from the front of ``entries``; returns how many entries and bytes went."""
-    evicted = freed = 0
-    for file in entries:
-        if file.used > wanted.horizon or (freed >= excess and evicted >= len(entries) // _SHARE):
-            break
-        folder.unlink(file.name)
-        freed += file.size
-        evicted += 1
-    return evicted, freed
+def _size_of(files: Iterable[FoundFile]) -> int:
+    return sum(file.size for file in files)

@@ -1,7 +1,7 @@
 """A folder, held open and locked: what is done in it stays in it, even if a link takes its place meanwhile.
 
 Where the system has no descriptors of folders (Windows), paths stand in for them. Where it has no ``flock`` (there, and
-on some network file systems) nothing is locked, and what relies on the lock has to check again afterwards.
+on some network file systems) the locks hold within a process only: what relies on them has to check again afterwards.
 """
 
 from __future__ import annotations
@@ -11,15 +11,29 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from typing_extensions import Self
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "FoundFile", "open_file", "open_folders"]
+__all__ = [
+    "READ_FLAGS",
+    "UPDATE_FLAGS",
+    "Folder",
+    "FoundFile",
+    "check_folder",
+    "locked",
+    "make_folders",
+    "open_file",
+    "open_files",
+    "write_all",
+]
 
 _HAS_FOLDER_FDS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 _UTIME_FOLLOWS = os.utime not in os.supports_follow_symlinks
@@ -33,7 +47,12 @@ UPDATE_FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | _ALWAYS
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ALWAYS
 _FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _ALWAYS
 
+# What is cached is its user's alone, whatever the umask: the names tell whose images somebody looks at.
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+
 _TEMP_SUFFIX = ".tmp"
+_TEMP_AGE_NS = 3600 * 10**9  # no write takes an hour
 
 
 class FoundFile(NamedTuple):
@@ -44,14 +63,9 @@ class FoundFile(NamedTuple):
     size: int
     name: str
 
-    @property
-    def is_temp(self) -> bool:
-        """Whether it was made by ``write_temp``; an old one was left behind by a process that was killed."""
-        return self.name.startswith(".") and self.name.endswith(_TEMP_SUFFIX)
 
-
-class _OpenFolders:
-    """The descriptors of all folders that are open now.
+class _OpenFiles:
+    """The descriptors that are open now and may be locked.
 
     A child of a fork has copies of them, and a copy keeps a lock alive whose owner was killed: the child closes them.
     """
@@ -59,30 +73,56 @@ class _OpenFolders:
     def __init__(self) -> None:
         self._fds: set[int] = set()
 
-    def open(self, path: str) -> int | None:
-        if not _HAS_FOLDER_FDS:
-            _check_folder(path)
-            return None
-        fd = _open_folder(path)
+    def add(self, fd: int) -> int:
         self._fds.add(fd)
         return fd
 
-    def close(self, fd: int | None) -> None:
-        if fd is not None:
-            self._fds.discard(fd)  # first: a child must not close a number that means something else by now
-            os.close(fd)
+    def close(self, fd: int) -> None:
+        self._fds.discard(fd)  # first: a child must not close a number that means something else by now
+        os.close(fd)
 
     def _reset_after_fork(self) -> None:
+        global _instead_of_flock  # noqa: PLW0603 - it may be held by a thread that the child does not have
+        _instead_of_flock = threading.RLock()
         fds, self._fds = self._fds, set()
         for fd in fds:
             os.close(fd)
 
 
-open_folders = _OpenFolders()
+open_files = _OpenFiles()
+_instead_of_flock = threading.RLock()
+
+
+@contextlib.contextmanager
+def locked(fd: int | None) -> Iterator[None]:
+    """Keep other threads and processes from locking the same file or folder through descriptors of their own.
+
+    Waits for as long as one of them has it.
+    """
+    if fd is None or not _flock(fd):
+        with _instead_of_flock:
+            yield
+        return
+    try:
+        yield
+    finally:
+        # Closing would not do: a process forked meanwhile has a copy of the descriptor.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _flock(fd: int) -> bool:
+    """Lock it, and tell whether that can be done here."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        return False
+    return True
 
 
 class Folder:
-    """One folder, open. Made by ``Folder.open``; for one thread.
+    """One folder, open until its ``with`` is left. Made by ``Folder.open`` or ``child``; for one thread.
 
     Every method raises OSError, and FileNotFoundError where the folder was removed meanwhile.
     """
@@ -94,39 +134,39 @@ class Folder:
         self._fd = fd
 
     @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str, *, create: bool = False) -> Iterator[Folder]:
-        """Open the folder, made first if it is missing and ``create`` says so; its parent must be there.
+    def open(cls, path: str) -> Folder:
+        """Open a folder.
 
         Raises FileNotFoundError, or NotADirectoryError where something else, such as a link, is in its place.
         """
+        return cls(path, _open_folder(path))
+
+    def child(self, name: str, *, create: bool = False) -> Folder:
+        """Open a folder in this one, made first if it is missing and ``create`` says so. Raises as ``open``."""
+        path = f"{self._path}/{name}"
+        where = path if self._fd is None else name
         try:
-            fd = open_folders.open(path)
+            return Folder(path, _open_folder(where, self._fd))
         except FileNotFoundError:
             if not create:
                 raise
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                os.mkdir(path)  # noqa: PTH102 - a str
-            fd = open_folders.open(path)
-        try:
-            yield cls(path, fd)
-        finally:
-            open_folders.close(fd)
+            _make_folder(where, self._fd)
+            return Folder(path, _open_folder(where, self._fd))
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What leaving the ``with`` does."""
+        if self._fd is not None:
+            open_files.close(self._fd)
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
         """Keep other threads and processes from locking this folder. Waits for as long as one of them has it."""
-        if fcntl is None or self._fd is None:
-            yield
-            return
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            # Closing would not do: a process forked meanwhile has a copy of the descriptor.
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return locked(self._fd)
 
     def scan(self) -> Iterator[FoundFile]:
         """The regular files in it. What vanishes meanwhile is left out."""
@@ -143,12 +183,17 @@ class Folder:
         """The names of all that is in it."""
         return os.listdir(self._path if self._fd is None else self._fd)  # noqa: PTH208 - an open folder
 
-    def size_of(self, name: str) -> int | None:
-        """The size of a file in bytes, ``None`` if there is no such file."""
+    def find(self, name: str) -> FoundFile | None:
+        """What ``scan`` would tell of one file, whatever kind it is of; ``None`` if there is none of this name."""
         try:
-            return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False).st_size
+            status = os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        return FoundFile(status.st_atime_ns, status.st_mtime_ns, status.st_size, name)
+
+    def open_file(self, name: str, flags: int) -> int:
+        """A descriptor of a file in it, which is nobody else's and no link."""
+        return os.open(self._at(name), flags, dir_fd=self._fd)
 
     def stamp(self, name: str, *, used: int, written: int) -> None:
         """Set atime and mtime, in ns since the epoch."""
@@ -161,9 +206,11 @@ class Folder:
         written: atime and mtime, in ns since the epoch.
         """
         name = f".{secrets.token_hex(8)}{_TEMP_SUFFIX}"
-        fd = os.open(self._at(name), _CREATE_FLAGS, 0o666, dir_fd=self._fd)
+        fd = os.open(self._at(name), _CREATE_FLAGS, _FILE_MODE, dir_fd=self._fd)
         try:
             try:
+                if hasattr(os, "fchmod"):
+                    os.fchmod(fd, _FILE_MODE)  # the umask may have taken the user's own rights
                 for chunk in chunks:
                     write_all(fd, chunk)
                 os.utime(fd if os.utime in os.supports_fd else self._at(name), ns=(written, written))
@@ -174,9 +221,9 @@ class Folder:
             raise
         return name
 
-    def replace(self, old: str, new: str) -> None:
-        """Give a file another name, taking the place of what had it."""
-        os.replace(self._at(old), self._at(new), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+    def move(self, name: str, folder: Folder, new: str) -> None:
+        """Move a file to another folder or name, where it takes the place of what had it."""
+        os.replace(self._at(name), folder._at(new), src_dir_fd=self._fd, dst_dir_fd=folder._fd)
 
     def unlink(self, name: str) -> bool:
         """Remove a file; whether it was there."""
@@ -186,8 +233,27 @@ class Folder:
             return False
         return True
 
+    def sweep_temps(self, now: int) -> None:
+        """Remove the temporary files that nobody can still be writing: those that killed processes left.
+
+        now: in ns since the epoch.
+        """
+        for name in self.names():
+            if name.startswith(".") and name.endswith(_TEMP_SUFFIX):
+                file = self.find(name)
+                if file is not None and abs(now - file.written) > _TEMP_AGE_NS:
+                    self.unlink(name)
+
     def _at(self, name: str) -> str:
-        return name if self._fd is not None else os.path.join(self._path, name)
+        return name if self._fd is not None else f"{self._path}/{name}"
+
+
+def make_folders(path: str) -> None:
+    """Make a folder, and its parents, where they are missing; for the user alone. What is there stays as it is."""
+    parent = os.path.dirname(path)  # noqa: PTH120 - a str
+    if parent != path and not os.path.isdir(path):  # noqa: PTH112 - a str
+        make_folders(parent)
+        _make_folder(path)
 
 
 def open_file(folder: str, name: str) -> int:
@@ -197,9 +263,9 @@ def open_file(folder: str, name: str) -> int:
     """
     try:
         if not _HAS_FOLDER_FDS:
-            _check_folder(folder)
-            return os.open(os.path.join(folder, name), READ_FLAGS)
-        fd = _open_folder(folder)
+            check_folder(folder)
+            return os.open(f"{folder}/{name}", READ_FLAGS)
+        fd = os.open(folder, _FOLDER_FLAGS)
         try:
             return os.open(name, READ_FLAGS, dir_fd=fd)
         finally:
@@ -219,15 +285,29 @@ def write_all(fd: int, data: bytes) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
-def _open_folder(path: str) -> int:
+def _make_folder(path: str, dir_fd: int | None = None) -> None:
     try:
-        return os.open(path, _FOLDER_FLAGS)
+        os.mkdir(path, _FOLDER_MODE, dir_fd=dir_fd)
+    except FileExistsError:  # another process was faster, or something else is there
+        return
+    mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if stat.S_IMODE(mode) & _FOLDER_MODE != _FOLDER_MODE:
+        os.chmod(path, _FOLDER_MODE, dir_fd=dir_fd)  # the umask took the user's own rights
+
+
+def _open_folder(path: str, dir_fd: int | None = None) -> int | None:
+    if not _HAS_FOLDER_FDS:
+        check_folder(path)
+        return None
+    try:
+        return open_files.add(os.open(path, _FOLDER_FLAGS, dir_fd=dir_fd))
     except OSError as error:
         if error.errno == errno.ELOOP:  # a link, as some systems tell it; the others say ENOTDIR
             raise NotADirectoryError(*error.args) from error
         raise
 
 
-def _check_folder(path: str) -> None:
+def check_folder(path: str) -> None:
+    """Raise NotADirectoryError for what is no folder, such as a link to one."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)

@@ -1,25 +1,27 @@
 """The ledger of the disk cache: one small file, shared by all processes, that makes a scan of the cache unnecessary.
 
-For each shard it holds how many bytes are in it and when the entry used longest ago was used, both as of the last time
-that somebody looked; and marks of the purges, see ``fence``. It has a fixed size. What it says of a shard is changed
-under the shard's lock; a process that is killed in between leaves it wrong by one entry until the shard is scanned
-again, which eviction and cleanup do anyway.
+It holds the size of the whole cache; for each shard its size and when the entry used longest ago was used, both as of
+the last time that somebody looked; and marks of the purges, see ``read_fence``. It has a fixed size. What it says of a
+shard is changed under the shard's lock, and all that has to agree under a lock of its own. A process that is killed in
+between leaves it wrong by one entry until it is counted again, which eviction and cleanup do anyway.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
 import struct
 import time
-from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
-from ._entry import SHARDS, shard_name
-from ._folder import UPDATE_FLAGS, Folder, write_all
+from typing_extensions import Self
 
-__all__ = ["EMPTY", "UNKNOWN", "Ledger"]
+from ._entry import SHARDS, blob_digest, owner_digest, shard_name
+from ._folder import READ_FLAGS, UPDATE_FLAGS, Folder, locked, make_folders, open_files
+
+__all__ = ["EMPTY", "UNKNOWN", "Ledger", "Summary", "read_fence", "read_summary"]
 
 UNKNOWN = -1
 """The size of a shard that nobody has measured since the ledger was made."""
@@ -28,10 +30,13 @@ EMPTY = 2**63 - 1
 
 _FILE = "ledger"
 _MAGIC = b"imgledg1"
-_ID_SIZE = 8
-_NUMBER = struct.Struct("<q")
+_SUMMARY = struct.Struct("<3q")
+_SUMMARY_AT = len(_MAGIC)
+_PAIR = struct.Struct("<2q")
 _NUMBERS = struct.Struct(f"<{2 * SHARDS}q")
-_NUMBERS_AT = len(_MAGIC) + _ID_SIZE
+_NUMBERS_AT = _SUMMARY_AT + _SUMMARY.size
+# A mark is random, not counted: two purges at once, one that is late, and a ledger that was lost and made anew must not
+# leave a mark that was there before.
 _MARK_SIZE = 8
 # More marks, fewer strangers that share one; whose write is then dropped without need, and comes again later.
 _MARKS = 8192
@@ -39,104 +44,217 @@ _MARKS_AT = _NUMBERS_AT + _NUMBERS.size
 _SIZE = _MARKS_AT + _MARKS * _MARK_SIZE
 
 
-class Ledger:
-    """The ledger, open. Made by ``Ledger.open``; for one thread. Every method may raise OSError."""
+class Summary(NamedTuple):
+    """What the ledger says of the whole cache.
 
-    __slots__ = ("_fd", "_id")
+    size: of all shards that were measured, in bytes.
+    reach: how long the last evicted entry had not been used, in ns: the cache reaches back so far. EMPTY before that.
+    unmeasured: not 0 while there may be shards that nobody has measured.
+    """
 
-    def __init__(self, fd: int, ledger_id: bytes) -> None:
-        self._fd = fd
-        self._id = ledger_id
+    size: int
+    reach: int
+    unmeasured: int
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, base: str) -> Iterator[Ledger]:
-        """Open the ledger in the folder ``base``; both are made where they are missing, or where the file is broken."""
-        ledger = cls._open(base)
-        if ledger is None:
-            os.makedirs(base, exist_ok=True)  # noqa: PTH103 - a str
-            with Folder.open(base) as folder, folder.locked():
-                ledger = cls._open(base)
-                if ledger is None:
-                    _make(folder)
-                    ledger = cls._open(base)
-        if ledger is None:
-            raise OSError(f"the ledger of the image cache in {base} is replaced by others while it is made")
-        try:
-            yield ledger
-        finally:
-            os.close(ledger._fd)
 
-    @classmethod
-    def _open(cls, base: str) -> Ledger | None:
-        try:
-            fd = os.open(f"{base}/{_FILE}", UPDATE_FLAGS)
-        except OSError as error:
-            # A link is replaced as a broken ledger is; nobody follows it.
-            if error.errno in (errno.ENOENT, errno.ELOOP):
-                return None
-            raise
-        try:
-            if os.fstat(fd).st_size == _SIZE:
-                header = os.read(fd, _NUMBERS_AT)
-                if header.startswith(_MAGIC):
-                    return cls(fd, header[len(_MAGIC) :])
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+_NOTHING = Summary(0, EMPTY, 0)
+
+
+def read_fence(base: str, did: str, cid: str) -> bytes | None:
+    """A value that differs from the one before, once the blob or its owner was purged in between, by anybody.
+
+    ``None`` where there is no ledger, or none that could be read. Opens, reads and closes, which costs as little as
+    finding out whether a mapping of the file is still the file, and cannot be wrong.
+
+    Raises OSError where the ledger cannot be opened.
+    """
+    try:
+        fd = os.open(f"{base}/{_FILE}", READ_FLAGS)
+    except FileNotFoundError:
         return None
+    try:
+        owner_at, blob_at = _marks_of(did, cid)
+        fence = _read_at(fd, _MARK_SIZE, owner_at) + _read_at(fd, _MARK_SIZE, blob_at)
+    except OSError:  # a pipe or a folder that somebody put there
+        return None
+    finally:
+        os.close(fd)
+    return fence if len(fence) == 2 * _MARK_SIZE else None
 
-    def read(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of each shard, the size in bytes or UNKNOWN, and when its oldest entry was used, in ns, or EMPTY."""
-        numbers = _NUMBERS.unpack(self._read(_NUMBERS_AT, _NUMBERS.size))
-        return numbers[:SHARDS], numbers[SHARDS:]
 
-    def oldest(self, shard: int) -> int:
-        """When the oldest entry of a shard was used, in ns since the epoch, or earlier than that; or EMPTY."""
-        return self._number(SHARDS + shard)
+def read_summary(base: str) -> Summary:
+    """What the ledger says of the whole cache. Makes nothing: where there is no ledger, there is nothing.
+
+    Raises OSError where the ledger cannot be read.
+    """
+    try:
+        fd = os.open(f"{base}/{_FILE}", READ_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return _NOTHING
+    try:
+        read = _read_at(fd, _NUMBERS_AT, 0)
+    finally:
+        os.close(fd)
+    is_whole = len(read) == _NUMBERS_AT and read.startswith(_MAGIC)
+    return Summary(*_SUMMARY.unpack_from(read, _SUMMARY_AT)) if is_whole else _NOTHING
+
+
+class Ledger:
+    """The ledger, open until its ``with`` is left. Made by ``Ledger.open``; for one thread.
+
+    folder: the folder that it is in, the base of the cache.
+
+    Every method may raise OSError.
+    """
+
+    __slots__ = ("_fd", "folder")
+
+    def __init__(self, folder: Folder, fd: int) -> None:
+        self.folder = folder
+        self._fd = fd
+
+    @classmethod
+    def open(cls, base: str) -> Ledger:
+        """Open the ledger in the folder ``base``; both are made where they are missing, or where the file is broken.
+
+        Raises NotADirectoryError where something else, such as a link, is in the place of the folder.
+        """
+        try:
+            folder = Folder.open(base)
+        except FileNotFoundError:
+            make_folders(base)
+            folder = Folder.open(base)
+        try:
+            fd = _open(folder)
+            if fd is None:
+                with folder.locked():
+                    fd = _open(folder)
+                    if fd is None:
+                        _make(folder)
+                        fd = _open(folder)
+        except BaseException:
+            folder.close()
+            raise
+        if fd is None:
+            folder.close()
+            raise OSError(f"the ledger of the image cache in {base} is replaced by others while it is made")
+        return cls(folder, fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        open_files.close(self._fd)
+        self.folder.close()
+
+    def summary(self) -> Summary:
+        """What it says of the whole cache."""
+        return Summary(*_SUMMARY.unpack(_read_at(self._fd, _SUMMARY.size, _SUMMARY_AT)))
+
+    def shard(self, shard: int) -> tuple[int, int]:
+        """The size of a shard in bytes or UNKNOWN, and when its oldest entry was used, in ns since the epoch, or EMPTY.
+
+        An entry may have been used since.
+        """
+        size, oldest = _PAIR.unpack(_read_at(self._fd, _PAIR.size, _pair_at(shard)))
+        return size, oldest
+
+    def count(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What ``shard`` says, of every shard. Sets the size of the whole right, should it have been wrong."""
+        with locked(self._fd):
+            numbers = _NUMBERS.unpack(_read_at(self._fd, _NUMBERS.size, _NUMBERS_AT))
+            sizes, oldest = numbers[::2], numbers[1::2]
+            before = self.summary()
+            unmeasured = sizes.count(UNKNOWN)
+            after = before._replace(size=sum(sizes) - UNKNOWN * unmeasured, unmeasured=unmeasured)
+            if after != before:
+                self._write(_SUMMARY.pack(*after), _SUMMARY_AT)
+        return sizes, oldest
 
     def put(self, shard: int, size: int, oldest: int) -> None:
         """Record what a scan of a shard found. Under the shard's lock."""
-        self._set_number(SHARDS + shard, oldest)
-        self._set_number(shard, size)
+        with locked(self._fd):
+            before, _ = self.shard(shard)
+            self._change(shard, size, oldest, size - max(0, before))
 
     def add(self, shard: int, change: int, used: int = EMPTY) -> None:
         """Record that entries came to a shard, last used at ``used``, or went. Under the shard's lock.
 
         A shard that was not measured yet stays so.
         """
-        size = self._number(shard)
-        if size != UNKNOWN:
-            self._set_number(shard, max(0, size + change))
-        if used < self._number(SHARDS + shard):
-            self._set_number(SHARDS + shard, used)
+        with locked(self._fd):
+            size, oldest = self.shard(shard)
+            if size == UNKNOWN:
+                self._change(shard, size, min(used, oldest), 0)
+            else:
+                change = max(-size, change)
+                self._change(shard, size + change, min(used, oldest), change)
 
-    def fence(self, owner: str, blob: str) -> bytes:
-        """A value that differs from the one before, once the owner or the blob was purged in between."""
-        return self._id + self._mark(owner) + self._mark(blob)
+    def reached(self, reach: int) -> None:
+        """Record how long an entry that is evicted had not been used, in ns. To within an eighth."""
+        if abs(reach - self.summary().reach) > reach // 8:
+            with locked(self._fd):
+                self._write(_SUMMARY.pack(*self.summary()._replace(reach=reach)), _SUMMARY_AT)
 
-    def raise_fence(self, digest: str) -> None:
-        """Make every fence of this owner, or of this blob, one of the past. Before the entries are removed."""
-        # Random, not counted: two purges at once, and one that is late, must not leave a mark that was there before.
-        self._write(_mark_at(digest), secrets.token_bytes(_MARK_SIZE))
+    def fence(self, did: str, cid: str) -> bytes:
+        """What ``read_fence`` gives."""
+        return b"".join(_read_at(self._fd, _MARK_SIZE, at) for at in _marks_of(did, cid))
 
-    def _mark(self, digest: str) -> bytes:
-        return self._read(_mark_at(digest), _MARK_SIZE)
+    def raise_fence(self, did: str, cid: str | None) -> None:
+        """Make every fence of this blob, or with ``None`` of this owner, one of the past."""
+        at = _mark_at(owner_digest(did)) if cid is None else _mark_at(blob_digest(did, cid))
+        self._write(secrets.token_bytes(_MARK_SIZE), at)
 
-    def _number(self, index: int) -> int:
-        return int(_NUMBER.unpack(self._read(_NUMBERS_AT + index * _NUMBER.size, _NUMBER.size))[0])
+    def _change(self, shard: int, size: int, oldest: int, change: int) -> None:
+        self._write(_PAIR.pack(size, oldest), _pair_at(shard))
+        if change:
+            summary = self.summary()
+            self._write(_SUMMARY.pack(*summary._replace(size=max(0, summary.size + change))), _SUMMARY_AT)
 
-    def _set_number(self, index: int, value: int) -> None:
-        self._write(_NUMBERS_AT + index * _NUMBER.size, _NUMBER.pack(value))
+    def _write(self, data: bytes, at: int) -> None:
+        _write_at(self._fd, data, at)
 
-    def _read(self, at: int, size: int) -> bytes:
-        os.lseek(self._fd, at, os.SEEK_SET)
-        return os.read(self._fd, size)
 
-    def _write(self, at: int, data: bytes) -> None:
-        os.lseek(self._fd, at, os.SEEK_SET)
-        write_all(self._fd, data)
+def _open(folder: Folder) -> int | None:
+    try:
+        fd = open_files.add(folder.open_file(_FILE, UPDATE_FLAGS))
+    except OSError as error:
+        # A link is replaced as a broken ledger is; nobody follows it.
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+    try:
+        if os.fstat(fd).st_size == _SIZE and _read_at(fd, len(_MAGIC), 0) == _MAGIC:
+            return fd
+    except BaseException:
+        open_files.close(fd)
+        raise
+    open_files.close(fd)
+    return None
+
+
+def _read_without_pread(fd: int, size: int, at: int) -> bytes:
+    os.lseek(fd, at, os.SEEK_SET)
+    return os.read(fd, size)
+
+
+def _write_without_pwrite(fd: int, data: bytes, at: int) -> int:
+    os.lseek(fd, at, os.SEEK_SET)
+    return os.write(fd, data)
+
+
+# Windows has neither. A few bytes, which take no new room, are written all or not at all.
+_read_at = getattr(os, "pread", _read_without_pread)
+_write_at = getattr(os, "pwrite", _write_without_pwrite)
+
+
+def _pair_at(shard: int) -> int:
+    return _NUMBERS_AT + shard * _PAIR.size
+
+
+@lru_cache(maxsize=8192)
+def _marks_of(did: str, cid: str) -> tuple[int, int]:
+    return _mark_at(owner_digest(did)), _mark_at(blob_digest(did, cid))
 
 
 def _mark_at(digest: str) -> int:
@@ -145,20 +263,19 @@ def _mark_at(digest: str) -> int:
 
 def _make(folder: Folder) -> None:
     present = set(folder.names())
-    shards = [shard_name(shard) in present for shard in range(SHARDS)]
-    sizes = [UNKNOWN if is_present else 0 for is_present in shards]
-    oldest = [0 if is_present else EMPTY for is_present in shards]
+    numbers: list[int] = []
+    for shard in range(SHARDS):
+        numbers += (UNKNOWN, 0) if shard_name(shard) in present else (0, EMPTY)
     temp = folder.write_temp(
         _MAGIC,
-        # Another ledger, other fences: a write that began under the old one cannot know what was purged since.
-        secrets.token_bytes(_ID_SIZE),
-        _NUMBERS.pack(*sizes, *oldest),
-        # Written out, not left as a hole: a purge must find room for its mark on a full disk.
-        bytes(_MARKS * _MARK_SIZE),
+        _SUMMARY.pack(0, EMPTY, 1),
+        _NUMBERS.pack(*numbers),
+        # Another ledger, other fences: what began under the old one cannot know what was purged since.
+        secrets.token_bytes(_MARKS * _MARK_SIZE),
         written=time.time_ns(),
     )
     try:
-        folder.replace(temp, _FILE)
+        folder.move(temp, folder, _FILE)
     except BaseException:
         folder.unlink(temp)
         raise

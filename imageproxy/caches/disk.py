@@ -3,8 +3,9 @@
 ::
 
     {root}/v1/ledger          how full each shard is, and marks of purges (see _ledger.py)
-    {root}/v1/{shard}/        1,024 of them, made when needed, "000" to "3ff"
+    {root}/v1/{shard}/        4,096 of them, made when needed, "000" to "fff"
     {root}/v1/{shard}/{name}  one entry: the image, and a trailer of 20 bytes (see _entry.py)
+    {root}/v1/.{random}.tmp   an entry that is being written
 
 An entry comes into being whole, by a rename, and is never changed: whoever reads it sees the old image or the new one,
 and goes on reading it while it is removed. Nothing is forced to the disk: a power loss may take the newest entries, and
@@ -15,10 +16,11 @@ shard's folder, which holds between processes and ends with them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import stat
+import secrets
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -32,9 +34,9 @@ from ._entry import (
     FORMAT,
     SHARDS,
     TRAILER_SIZE,
+    EntryInfo,
     EntryName,
     is_entry_name,
-    is_trailer,
     is_undamaged,
     locate,
     owner_digest,
@@ -42,11 +44,16 @@ from ._entry import (
     shards_of_owner,
     trailer,
 )
-from ._eviction import HOUR_NS, Eviction, sweep_temps
-from ._folder import READ_FLAGS, Folder, open_file, open_folders
-from ._ledger import UNKNOWN, Ledger
+from ._eviction import HOUR_NS, Eviction, stamp_age
+from ._folder import READ_FLAGS, check_folder, open_file, open_files
+from ._ledger import Ledger, read_fence, read_summary
+from ._reading import is_sound, read_entry, scan_shard
 
-__all__ = ["DiskCache"]
+__all__ = ["DiskCache", "EntryInfo"]
+
+OnProgress = Callable[[int, int], None]
+# Path, size of the data, trailer, until when it is hot, how often it was checked in full.
+_Seen = tuple[str, int, bytes, float, int]
 
 _SECOND_NS = 10**9
 # An entry that was checked in full so often is hot: for a second at a time, hits rely on what the last check found.
@@ -54,6 +61,8 @@ _CHECKS_UNTIL_HOT = 4
 _HOT_SECONDS = 1.0
 _MAX_REMEMBERED = 8192
 _UNFENCED = object()
+# Faults that the folder has for this process, now; others need not.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 
 class DiskCache:
@@ -74,6 +83,9 @@ class DiskCache:
 
     Raises ConfigError for an option that cannot be meant.
     """
+
+    is_nonblocking = True
+    """Read by those who ask on an event loop: it waits for nothing but the disk."""
 
     def __init__(
         self,
@@ -97,10 +109,13 @@ class DiskCache:
         self._clock = time.monotonic if clock is None else clock
         self._clock_offset = time.time() - time.monotonic() if clock is None else 0.0
         ttl_ns = None if ttl_seconds is None else int(ttl_seconds * _SECOND_NS)
-        self._eviction = Eviction(self._base, max_bytes=max_bytes, ttl_ns=ttl_ns, now=self._now)
-        # Of entries read lately: path, size of the data, trailer, until when they are hot, how often they were checked.
-        self._seen: dict[CacheKey, tuple[str, int, bytes, float, int]] = {}
-        reset_after_fork(open_folders)
+        self._eviction = Eviction(max_bytes=max_bytes, ttl_ns=ttl_ns, now=self._now)
+        # What stands in for a fence while the folder cannot be used; another one each time that it begins.
+        self._spell: bytes | None = None
+        self._looked = 0
+        self._stamp_age = HOUR_NS
+        self._seen: dict[CacheKey, _Seen] = {}  # entries that were read lately
+        reset_after_fork(open_files)
 
     def __repr__(self) -> str:
         return f"DiskCache({str(self.root)!r})"
@@ -125,7 +140,7 @@ class DiskCache:
                     os.close(fd)
             except OSError:  # not contextlib.suppress, which would cost time on a hit
                 pass
-        return self._get_checked(key)
+        return self._get_checked(key, seen)
 
     def set(self, key: CacheKey, data: bytes) -> None:
         """Store ``data``, evicting what must go for it. Stores nothing if it is larger than the limit."""
@@ -134,14 +149,20 @@ class DiskCache:
     def fence(self, did: str, cid: str) -> Hashable:
         """A mark of the purges of this blob and its owner so far, by any process; see ``set_fenced``.
 
-        Never raises OSError: where the folder cannot be written to, neither can the image.
+        Cheap enough for every hit of a faster cache in front of this one. Makes the folder where it is missing. Never
+        raises OSError: where the folder cannot be used, by this process or by all, the fence is one that nothing is
+        stored under, and the same until the folder can be used again, or is purged here.
         """
-        name = locate(CacheKey("", did, cid, ""))
         try:
-            with Ledger.open(self._base) as ledger:
-                return ledger.fence(name.owner, name.blob)
-        except OSError:
-            return b""  # differs from all that a ledger says
+            fence = read_fence(self._base, did, cid)
+            if fence is None:
+                with Ledger.open(self._base) as ledger:
+                    fence = ledger.fence(did, cid)
+        except OSError as error:
+            return self._fence_of_spell(error)
+        if self._spell is not None:
+            self._spell = None
+        return fence
 
     def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
         """Like ``set``, unless the blob or its owner was purged since ``fence``; whether it was stored.
@@ -153,21 +174,26 @@ class DiskCache:
     def purge(self, did: str, cid: str | None = None) -> int:
         """Remove one blob in every variant, or all of an owner; returns how many entries went.
 
-        One blob takes a visit to one folder, an owner to 64.
+        One blob takes a visit to one folder, an owner to 256.
         """
+        self._spell = None
         if not self._exists():
             return 0
         if cid is None:
-            prefix = mark = owner_digest(did)
+            prefix = owner_digest(did)
             shards = shards_of_owner(prefix)
         else:
             name = locate(CacheKey("", did, cid, ""))
-            prefix, mark = name.owner + name.blob, name.blob
+            prefix = name.owner + name.blob
             shards = range(name.shard, name.shard + 1)
         with Ledger.open(self._base) as ledger:
             # The mark, then the lock: a fenced write that has the lock now is removed below, a later one sees the mark.
-            ledger.raise_fence(mark)
+            ledger.raise_fence(did, cid)
             removed = sum(self._remove(ledger, shard, prefix) for shard in shards)
+        # And another mark, in the ledger that is there now: a faster cache may have been filled meanwhile with what was
+        # not removed yet, under a fence that is younger than the first mark.
+        with Ledger.open(self._base) as ledger:
+            ledger.raise_fence(did, cid)
         self._seen.clear()
         return removed
 
@@ -177,12 +203,14 @@ class DiskCache:
             return False
         return self._discard(locate(key))
 
-    def cleanup(self) -> int:
+    def cleanup(self, *, on_progress: OnProgress | None = None) -> int:
         """Remove what is expired, what is over the limit, and what killed writers left; returns how many entries went.
 
         Goes from folder to folder and holds up writers in one at a time: about 5 s for a million entries.
+
+        on_progress: called after each folder, with how many are done and how many there are.
         """
-        return self._cleanup(lambda: False)
+        return self._cleanup(lambda: False, on_progress)
 
     def start_cleanup(self, interval_seconds: float) -> CleanupHandle:
         """Call ``cleanup`` on a thread of its own, every so many seconds, until the handle's ``stop()``."""
@@ -193,52 +221,89 @@ class DiskCache:
         if not self._exists():
             return 0
         with Ledger.open(self._base) as ledger:
-            sizes, _ = ledger.read()
-            for shard in range(SHARDS):
-                if sizes[shard] == UNKNOWN:
-                    self._eviction.sweep(ledger, shard)
-            return sum(ledger.read()[0])
+            self._eviction.measure(ledger)
+            return sum(ledger.count()[0])
 
-    def verify(self) -> int:
-        """Read every entry and remove those that are truncated or have flipped bits; returns how many went."""
-        names = (name for shard in range(SHARDS) for name in self._entries(shard))
-        return sum(self._discard(name) for name in names if not self._is_sound(name))
+    def stats(self) -> dict[str, int]:
+        """``bytes`` and ``max_bytes``: what the entries take, and what they may. From the ledger: no scan."""
+        return {"bytes": read_summary(self._base).size, "max_bytes": self._max_bytes}
 
-    def _get_checked(self, key: CacheKey) -> bytes | None:
+    def entries(self) -> Iterator[EntryInfo]:
+        """All entries, folder by folder; for tools. What comes or goes meanwhile may be among them or not."""
+        for shard in range(SHARDS):
+            for file in scan_shard(self._base, shard):
+                yield EntryInfo(
+                    size_bytes=file.size,
+                    written=file.written / _SECOND_NS,
+                    used=file.used / _SECOND_NS,
+                    owner=EntryName(shard, shard_name(shard), file.name).owner,
+                    shard=shard_name(shard),
+                )
+
+    def verify(self, *, on_progress: OnProgress | None = None) -> int:
+        """Read every entry and remove those that are truncated or have flipped bits; returns how many went.
+
+        on_progress: called after each folder, with how many are done and how many there are.
+        """
+        if not self._exists():
+            return 0
+        removed = 0
+        for shard in range(SHARDS):
+            for file in scan_shard(self._base, shard):
+                name = EntryName(shard, shard_name(shard), file.name)
+                if not is_sound(self._base, name):
+                    removed += self._discard(name)
+            if on_progress is not None:
+                on_progress(shard + 1, SHARDS)
+        return removed
+
+    def _get_checked(self, key: CacheKey, seen: _Seen | None) -> bytes | None:
         name = locate(key)
         folder = f"{self._base}/{name.folder}"
-        path = f"{folder}/{name.file}"
+        now = self._now()
         try:
+            if abs(now - self._looked) >= _SECOND_NS:
+                self._look_around(now)
             fd = open_file(folder, name.file)
         except FileNotFoundError:
             return None
         try:
             status = os.fstat(fd)
-            entry = _read(fd, status)
-            now = self._now()
+            entry = read_entry(fd, status)
             if entry is None or (self._checksums and not is_undamaged(entry[1], name.file, entry[0])):
                 with contextlib.suppress(OSError):  # a miss all the same
                     self._discard(name)
                 return None
-            written = self._eviction.sane_written(status.st_mtime_ns, now)
-            if self._eviction.is_expired(written, now):
+            written = status.st_mtime_ns
+            seconds_left = self._eviction.seconds_left(written, now)
+            if seconds_left < 0:
                 return None  # not removed: should the clock be wrong, it is still there once that is set right
-            if abs(now - status.st_atime_ns) > HOUR_NS:
+            path = f"{folder}/{name.file}"
+            if abs(now - status.st_atime_ns) > self._stamp_age:
+                stamps = (now, self._eviction.sane_written(written, now))
                 with contextlib.suppress(OSError):  # a folder that can only be read
-                    os.utime(fd if os.utime in os.supports_fd else path, ns=(now, written))
+                    os.utime(fd if os.utime in os.supports_fd else path, ns=stamps)
         finally:
             os.close(fd)
-        self._remember(key, path, entry, self._eviction.seconds_left(written, now))
-        return entry[0]
-
-    def _remember(self, key: CacheKey, path: str, entry: tuple[bytes, bytes], seconds_left: float) -> None:
-        seen = self._seen.get(key)
         checks = 1 if seen is None else seen[4] + 1
-        if len(self._seen) >= _MAX_REMEMBERED:
-            self._seen.clear()  # the hot ones are back at once, and nothing has to be kept in order for each hit
         is_hot = checks > _CHECKS_UNTIL_HOT and not self._checksums
         until = self._clock() + min(_HOT_SECONDS, seconds_left) if is_hot else 0.0
+        if len(self._seen) >= _MAX_REMEMBERED:
+            self._seen.clear()  # the hot ones are back at once, and nothing has to be kept in order for each hit
         self._seen[key] = (path, len(entry[0]), entry[1], until, checks)
+        return entry[0]
+
+    def _look_around(self, now: int) -> None:
+        """Once a second: what a hit relies on, and others may change.
+
+        Raises FileNotFoundError for a base that is missing, or no folder of its own.
+        """
+        try:
+            check_folder(self._base)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
+        self._stamp_age = stamp_age(read_summary(self._base).reach)
+        self._looked = now
 
     def _store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
         name = locate(key)
@@ -247,30 +312,30 @@ class DiskCache:
             self.delete(key)  # a reader must not take the old one for the one that was set
             return False
         try:
-            return self._write(name, data, end, fence)
+            return self._write(key, name, data, end, fence)
         except FileNotFoundError:  # the folder was removed meanwhile; once more, from the start
-            return self._write(name, data, end, fence)
+            return self._write(key, name, data, end, fence)
 
-    def _write(self, name: EntryName, data: bytes, end: bytes, fence: Hashable) -> bool:
+    def _write(self, key: CacheKey, name: EntryName, data: bytes, end: bytes, fence: Hashable) -> bool:
         with Ledger.open(self._base) as ledger:
             size = len(data) + len(end)
             self._eviction.make_room(ledger, size)
-            with Folder.open(f"{self._base}/{name.folder}", create=True) as folder:
-                now = self._now()
-                temp = folder.write_temp(data, end, written=now)
-                try:
-                    with folder.locked():
-                        if _is_stale(fence, ledger, name):
-                            folder.unlink(temp)
-                            return False
-                        replaced = folder.size_of(name.file)
-                        folder.replace(temp, name.file)
-                        ledger.add(name.shard, size - (replaced or 0), used=now)
-                except BaseException:
-                    folder.unlink(temp)
-                    raise
+            now = self._now()
+            # In the base, not in the shard, whose part of the disk may be full: ext4 then looks long for a place.
+            temp = ledger.folder.write_temp(data, end, written=now)
+            try:
+                with ledger.folder.child(name.folder, create=True) as folder, folder.locked():
+                    if _is_stale(fence, ledger, key):
+                        ledger.folder.unlink(temp)
+                        return False
+                    replaced = folder.find(name.file)
+                    ledger.folder.move(temp, folder, name.file)
+                    ledger.add(name.shard, size - (replaced.size if replaced else 0), used=now)
+            except BaseException:
+                ledger.folder.unlink(temp)
+                raise
             # Where the lock held, nothing can have come between; where there are no locks, this is what there is.
-            if _is_stale(fence, ledger, name):
+            if _is_stale(fence, ledger, key):
                 self._remove(ledger, name.shard, name.file)
                 return False
             return True
@@ -280,15 +345,15 @@ class DiskCache:
         removed = freed = 0
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            Folder.open(f"{self._base}/{shard_name(shard)}") as folder,
+            ledger.folder.child(shard_name(shard)) as folder,
             folder.locked(),
         ):
-            files = [prefix] if is_entry_name(prefix) else [file for file in folder.names() if file.startswith(prefix)]
-            for file in files:
-                size = folder.size_of(file)
-                if size is not None and folder.unlink(file):
+            files = [prefix] if is_entry_name(prefix) else [name for name in folder.names() if name.startswith(prefix)]
+            for name in files:
+                file = folder.find(name)
+                if file is not None and folder.unlink(name):
                     removed += 1
-                    freed += size
+                    freed += file.size
             if removed:
                 ledger.add(shard, -freed)
         return removed
@@ -297,26 +362,7 @@ class DiskCache:
         with Ledger.open(self._base) as ledger:
             return self._remove(ledger, name.shard, name.file) > 0
 
-    def _entries(self, shard: int) -> list[EntryName]:
-        folder = shard_name(shard)
-        try:
-            with Folder.open(f"{self._base}/{folder}") as opened:
-                return [EntryName(shard, folder, file) for file in opened.names() if is_entry_name(file)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def _is_sound(self, name: EntryName) -> bool:
-        try:
-            fd = open_file(f"{self._base}/{name.folder}", name.file)
-        except FileNotFoundError:
-            return True  # gone, or a link, which is never served
-        try:
-            entry = _read(fd, os.fstat(fd))
-        finally:
-            os.close(fd)
-        return entry is not None and is_undamaged(entry[1], name.file, entry[0])
-
-    def _cleanup(self, is_stopping: Callable[[], bool]) -> int:
+    def _cleanup(self, is_stopping: Callable[[], bool], on_progress: OnProgress | None = None) -> int:
         if not self._exists():
             return 0
         removed = 0
@@ -329,33 +375,34 @@ class DiskCache:
                     removed += self._eviction.sweep(ledger, shard)
                 except OSError as error:  # one bad folder must not keep the others from being tidied
                     failure = failure or error
+                if on_progress is not None:
+                    on_progress(shard + 1, SHARDS)
             removed += self._eviction.make_room(ledger, 0)
-        with Folder.open(self._base) as folder:
-            sweep_temps(folder, self._now())
+            ledger.folder.sweep_temps(self._now())
         if failure is not None:
             raise failure
         return removed
 
+    def _fence_of_spell(self, error: OSError) -> bytes:
+        spell = self._spell
+        if spell is None or error.errno in _PASSING:
+            # Where others may have the use of the folder, nobody here can tell what they purge meanwhile.
+            spell = self._spell = secrets.token_bytes(8)  # shorter than a fence of the ledger's
+        return spell
+
     def _exists(self) -> bool:
-        return os.path.isdir(self._base)  # noqa: PTH112 - a str
+        try:
+            os.lstat(self._base)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True  # and if it is forbidden, that is an error: a purge must not seem to have worked
 
     def _now(self) -> int:
         return int((self._clock() + self._clock_offset) * _SECOND_NS)
 
 
-def _is_stale(fence: Hashable, ledger: Ledger, name: EntryName) -> bool:
-    return fence is not _UNFENCED and fence != ledger.fence(name.owner, name.blob)
-
-
-def _read(fd: int, status: os.stat_result) -> tuple[bytes, bytes] | None:
-    """The data and the trailer of an open entry, or ``None`` if it is not whole."""
-    size = status.st_size - TRAILER_SIZE
-    if size < 0 or not stat.S_ISREG(status.st_mode):
-        return None
-    # Two reads, so that the data need not be copied to leave the trailer out.
-    data = os.read(fd, size)
-    end = os.read(fd, TRAILER_SIZE)
-    return (data, end) if len(data) == size and is_trailer(end, size) else None
+def _is_stale(fence: Hashable, ledger: Ledger, key: CacheKey) -> bool:
+    return fence is not _UNFENCED and fence != ledger.fence(key.did, key.cid)
 
 
 def _check(option: str, value: object, is_right: bool, wanted: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from imageproxy.caches import DiskCache
 from imageproxy.errors import ConfigError
-from imageproxy.protocols import Cache, SupportsCleanup, SupportsFences
+from imageproxy.protocols import Cache, SupportsCleanup, SupportsFences, SupportsNonBlocking, SupportsStats
 
 DAY = 86400.0
 HOUR = 3600.0
@@ -24,6 +24,9 @@ def test_it_has_the_powers_that_a_service_looks_for(root: Path) -> None:
     assert isinstance(cache, Cache)
     assert isinstance(cache, SupportsCleanup)
     assert isinstance(cache, SupportsFences)
+    assert isinstance(cache, SupportsStats)
+    assert isinstance(cache, SupportsNonBlocking)
+    assert cache.is_nonblocking is True
 
 
 def test_nothing_is_touched_before_the_first_write(root: Path, key: Any) -> None:
@@ -32,6 +35,8 @@ def test_nothing_is_touched_before_the_first_write(root: Path, key: Any) -> None
     assert cache.purge("did:plc:a") == 0
     assert cache.delete(key()) is False
     assert cache.cleanup() == cache.verify() == cache.size_bytes() == 0
+    assert list(cache.entries()) == []
+    assert cache.stats()["bytes"] == 0
     assert not root.exists()
 
 
@@ -249,13 +254,24 @@ def test_size_is_what_the_files_of_the_entries_take(root: Path, key: Any, files:
     assert cache.size_bytes() == files.total() == 0
 
 
-def test_files_get_the_rights_of_the_process(root: Path, key: Any, files: Any) -> None:
-    umask = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
+def test_what_it_makes_is_its_users_alone_whatever_the_umask(tmp_path: Path, key: Any, umask: int) -> None:
+    old = os.umask(umask)
     try:
-        DiskCache(root).set(key(), b"image")
+        DiskCache(tmp_path / "new" / "cache").set(key(), b"image")
     finally:
-        os.umask(umask)
-    assert stat.S_IMODE(files.entry().stat().st_mode) == 0o640
+        os.umask(old)
+    made = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
+    assert len(made) == 6  # two folders, the version's, the ledger, a shard and the entry
+
+
+def test_a_folder_that_is_there_keeps_its_rights(root: Path, key: Any) -> None:
+    root.mkdir()
+    root.chmod(0o755)
+    DiskCache(root).set(key(), b"image")
+    assert stat.S_IMODE(root.stat().st_mode) == 0o755
 
 
 def test_no_descriptor_is_left_open(root: Path, key: Any) -> None:

@@ -161,12 +161,10 @@ def test_eviction_comes_to_terms_with_entries_that_others_removed(root: Path, ke
 def test_old_temporary_files_are_swept_and_no_entries(root: Path, key: Any, clock: Any, files: Any) -> None:
     cache = DiskCache(root, max_bytes=100 * KB, clock=clock)
     fill(cache, key, range(3))
-    orphans = [files.entry_folder(key(0)) / ".0123.tmp", root / "v1/.4567.tmp"]
-    fresh = files.entry_folder(key(0)) / ".89ab.tmp"
-    for path in [*orphans, fresh]:
+    orphan, fresh = root / "v1/.4567.tmp", root / "v1/.89ab.tmp"
+    for path in (orphan, fresh):
         path.write_bytes(b"x" * 5000)
-    for path in orphans:
-        os.utime(path, (0, clock.seconds - 2 * HOUR))
+    os.utime(orphan, (0, clock.seconds - 2 * HOUR))
     assert cache.size_bytes() == 3 * KB
     assert cache.cleanup() == 0
     assert files.temps() == [fresh]
@@ -197,10 +195,10 @@ def test_one_bad_folder_does_not_keep_cleanup_from_the_others(
     left = len(list(bad.iterdir()))
     sweep = cache._eviction.sweep
 
-    def fail_in_one(ledger: Any, shard: int, wanted: Any = None) -> int:
+    def fail_in_one(ledger: Any, shard: int) -> int:
         if f"{shard:03x}" == bad.name:
             raise OSError("the disk is bad here")
-        return sweep(ledger, shard, wanted)
+        return sweep(ledger, shard)
 
     monkeypatch.setattr(cache._eviction, "sweep", fail_in_one)
     with pytest.raises(OSError, match="bad here"):

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from imageproxy.caches import DiskCache, _folder
-from imageproxy.caches import disk as disk_module
 from imageproxy.caches._folder import Folder
 
 
@@ -219,17 +218,17 @@ def test_a_folder_removed_in_the_middle_of_a_write_is_made_again(
     cache.set(key(), b"old")
     doomed = root if gone == "root" else files.entry().parent
 
-    class Once(Folder):
-        has_removed = False
+    write_temp = Folder.write_temp
+    removals: list[Path] = []
 
-        def write_temp(self, *chunks: bytes, written: int) -> str:
-            name = super().write_temp(*chunks, written=written)
-            if not Once.has_removed:
-                Once.has_removed = True
-                shutil.rmtree(doomed)
-            return name
+    def interrupted(self: Folder, *chunks: bytes, written: int) -> str:
+        name = write_temp(self, *chunks, written=written)
+        if not removals:
+            removals.append(doomed)
+            shutil.rmtree(doomed)
+        return name
 
-    monkeypatch.setattr(disk_module, "Folder", Once)
+    monkeypatch.setattr(Folder, "write_temp", interrupted)
     cache.set(key(), b"new")
     assert cache.get(key()) == b"new"
     assert files.temps() == []

@@ -6,14 +6,12 @@ import fcntl
 import os
 import signal
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imageproxy.caches import DiskCache, _eviction, _folder
-from imageproxy.caches import disk as disk_module
+from imageproxy.caches import DiskCache, _folder
 from imageproxy.caches._entry import locate
 from imageproxy.caches._folder import Folder
 
@@ -81,27 +79,33 @@ while True:
 
 @pytest.mark.parametrize("has_locks", [True, False])
 def test_a_purge_in_the_middle_of_a_fenced_write_wins(
-    root: Path, key: Any, monkeypatch: pytest.MonkeyPatch, files: Any, has_locks: bool
+    root: Path, key: Any, monkeypatch: pytest.MonkeyPatch, files: Any, python: Any, has_locks: bool
 ) -> None:
     """The purge comes after the write looked at the fence: a lock makes it wait, or else the write looks again."""
-    cache, purger = DiskCache(root), DiskCache(root)
+    cache = DiskCache(root)
     cache.set(key(1), b"image")
+    purger = python(
+        """
+sys.stdin.readline()
+tell("begun")
+tell(DiskCache(root).purge(key().did, key().cid))
+"""
+    )
     if not has_locks:
         monkeypatch.setattr(_folder, "fcntl", None)
-    purges: list[Future[int]] = []
-    with ThreadPoolExecutor(1) as pool:
 
-        class Interrupted(Folder):
-            def replace(self, old: str, new: str) -> None:
-                purges.append(pool.submit(purger.purge, key().did, key().cid))
-                if not has_locks:
-                    purges[0].result()
-                super().replace(old, new)
+    move = Folder.move
 
-        fence = cache.fence(key().did, key().cid)
-        monkeypatch.setattr(disk_module, "Folder", Interrupted)
-        cache.set_fenced(key(), b"image", fence)
-        purges[0].result()
+    def interrupted(self: Folder, name: str, folder: Folder, new: str) -> None:
+        purger.stdin.write("go on\n")
+        purger.stdin.flush()
+        lines(purger, 1 if has_locks else 2)
+        move(self, name, folder, new)
+
+    fence = cache.fence(key().did, key().cid)
+    monkeypatch.setattr(Folder, "move", interrupted)
+    cache.set_fenced(key(), b"image", fence)
+    purger.wait()
     assert cache.get(key()) is None
     assert files.temps() == []
     assert cache.size_bytes() == files.total()
@@ -112,26 +116,29 @@ def test_a_shard_is_locked_while_entries_come_and_go(
 ) -> None:
     locked: list[str] = []
 
-    class Probing(Folder):
-        def replace(self, old: str, new: str) -> None:
-            self.probe("come")
-            super().replace(old, new)
+    move, unlink = Folder.move, Folder.unlink
 
-        def unlink(self, name: str) -> bool:
-            self.probe("go")
-            return super().unlink(name)
+    def probe(path: str, what: str) -> None:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(fd)
+        locked.append(what)
 
-        def probe(self, what: str) -> None:
-            fd = os.open(self._path, os.O_RDONLY)
-            try:
-                with pytest.raises(BlockingIOError):
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            finally:
-                os.close(fd)
-            locked.append(what)
+    def probing_move(self: Folder, name: str, folder: Folder, new: str) -> None:
+        probe(folder._path, "come")
+        move(self, name, folder, new)
 
-    monkeypatch.setattr(disk_module, "Folder", Probing)
-    monkeypatch.setattr(_eviction, "Folder", Probing)
+    def probing_unlink(self: Folder, name: str) -> bool:
+        probe(self._path, "go")
+        return unlink(self, name)
+
+    DiskCache(root).set(key(), b"image")
+    DiskCache(root).delete(key())
+    monkeypatch.setattr(Folder, "move", probing_move)
+    monkeypatch.setattr(Folder, "unlink", probing_unlink)
     cache = DiskCache(root, max_bytes=5 * KB, ttl_seconds=60, clock=clock)
     for number in range(5):
         cache.set(key(number), b"x" * (KB - 20))
@@ -277,7 +284,7 @@ def test_a_child_of_a_fork_uses_the_cache_even_if_a_lock_was_held(root: Path, ke
     process = python(
         f"""
 import os, threading, warnings
-from imageproxy.caches._folder import Folder, open_folders
+from imageproxy.caches._folder import Folder, open_files
 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside a thread is what this is about
 cache = DiskCache(root)
 cache.set(key(), b"image")
@@ -291,7 +298,7 @@ holder.start()
 is_locked.wait()
 pid = os.fork()
 if pid == 0:
-    assert not open_folders._fds
+    assert not open_files._fds
     assert cache.get(key()) == b"image"
     cache.set(key(), b"of the child")  # waits until the parent's thread lets go
     os._exit(0)

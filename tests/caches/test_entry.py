@@ -10,16 +10,15 @@ import pytest
 
 from imageproxy.caches import DiskCache
 from imageproxy.caches._entry import SHARDS, is_entry_name, is_trailer, locate, shards_of_owner, trailer
-from imageproxy.caches._eviction import Eviction, Wanted
-from imageproxy.caches._folder import Folder, _OpenFolders
-from imageproxy.caches._ledger import EMPTY, Ledger
+from imageproxy.caches._folder import Folder, _OpenFiles
+from imageproxy.caches._ledger import UNKNOWN, Ledger
 from imageproxy.protocols import CacheKey
 
 
 def test_names_are_the_same_in_every_version() -> None:
     """Golden: whoever changes them raises FORMAT."""
     name = locate(CacheKey("avatar-0f1e2d3c4b5a", "did:plc:ewvi7nxzyoun6zhxrhs64oiz", "bafkreimadeup", "image/jpeg"))
-    assert name.folder == "01f"
+    assert name.folder == "07f"
     assert (
         name.file == "099e4ea96cd62c05a232331859d20c977ffb1c3aab248c8dba5cf7b9e94f3564ddd70522f0dbdd549623a23851ebf6c8"
     )
@@ -68,26 +67,34 @@ def test_a_scan_leaves_out_what_vanishes_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_child_closes_the_folders_of_its_parent(tmp_path: Path) -> None:
-    folders = _OpenFolders()
-    fd = folders.open(str(tmp_path))
-    assert fd is not None
+    folders = _OpenFiles()
+    fd = folders.add(os.open(tmp_path, os.O_RDONLY))
     folders._reset_after_fork()
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(fd)
     folders._reset_after_fork()
 
 
-def test_whoever_waited_for_a_shard_that_was_just_swept_goes_elsewhere(root: Path, key: Any, files: Any) -> None:
-    cache = DiskCache(root, max_bytes=1000)
-    cache.set(key(), b"image")
-    shard = locate(key()).shard
-    eviction = cache._eviction
-    assert isinstance(eviction, Eviction)
+def test_a_ledger_that_was_left_wrong_is_right_once_it_is_counted(root: Path, key: Any) -> None:
+    DiskCache(root).set(key(), b"image")
     with Ledger.open(f"{root}/v1") as ledger:
-        sizes, oldest = ledger.read()
-        assert eviction.sweep(ledger, shard, Wanted(sizes[shard], 1000, EMPTY, oldest[shard] - 1)) == 0
-        assert len(files.entries()) == 1
-        assert eviction.sweep(ledger, shard, Wanted(sizes[shard], 1000, EMPTY, oldest[shard])) == 1
-        assert files.entries() == []
-        assert ledger.read()[0][shard] == 0
-        assert ledger.oldest(shard) == EMPTY
+        right = ledger.summary()
+        ledger._write(b"\xff" * 7 + b"\0", 8)
+        assert ledger.summary().size != right.size
+        ledger.count()
+        assert ledger.summary() == right
+
+
+def test_a_shard_without_a_measure_stays_so_whatever_comes(root: Path) -> None:
+    shard = 7
+    (root / "v1" / "007").mkdir(parents=True)
+    with Ledger.open(f"{root}/v1") as ledger:
+        ledger.add(shard, 1000, used=5)
+        assert ledger.shard(shard) == (UNKNOWN, 0)
+        assert ledger.summary().size == 0
+        ledger.put(shard, 3000, 5)
+        ledger.add(shard, 1000, used=4)
+        assert ledger.shard(shard) == (4000, 4)
+        ledger.add(shard, -9000)
+        assert ledger.shard(shard) == (0, 4)
+        assert ledger.summary().size == 0

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from imageproxy import BlobBlockedError, Cache, CacheKey, DiskCache, Preset, Service
+from imageproxy.caches import MemoryCache, TieredCache
 from imageproxy.testing import FakeCache, FakeResolver
 
 WAIT = 20
@@ -128,16 +129,34 @@ def slowed(cache: Cache, steps: Steps, *, reads: bool = False) -> Any:
             steps.stop("write", key.did, key.cid)
             super().set(key, data)
 
-    if not hasattr(cache, "set_fenced"):
-        return Slowed()
+        def purge(self, did: str, cid: str | None = None) -> int:
+            steps.stop("before a purge", did, cid or "")
+            removed: int = super().purge(did, cid)
+            steps.stop("after a purge", did, cid or "")
+            return removed
 
-    class SlowedAndFenced(Slowed):
+    return fenced(Slowed, steps)() if hasattr(cache, "set_fenced") else Slowed()
+
+
+def fenced(base: Any, steps: Steps) -> Any:
+    """The class, whose fenced writes wait, too, and the steps inside of a purge of DiskCache."""
+
+    class SlowedAndFenced(base):  # type: ignore[misc]
         def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
             steps.written.add(data)
             steps.stop("write", key.did, key.cid)
             return bool(super().set_fenced(key, data, fence))
 
-    return SlowedAndFenced()
+    class SlowedInsideAPurge(SlowedAndFenced):
+        def _remove(self, ledger: Any, shard: int, prefix: str) -> int:
+            if not Path(self._base, f"{shard:03x}").is_dir():
+                return 0
+            steps.stop("before a removal", "", "")
+            removed: int = super()._remove(ledger, shard, prefix)
+            steps.stop("after a removal", "", "")
+            return removed
+
+    return SlowedInsideAPurge if issubclass(base, DiskCache) else SlowedAndFenced
 
 
 Caches = Callable[[Path, Steps], list[Cache]]
@@ -155,6 +174,46 @@ def one_disk_cache(root: Path, steps: Steps) -> list[Cache]:
 
 def two_disk_caches_on_a_folder(root: Path, steps: Steps) -> list[Cache]:
     return [slowed(DiskCache(root), steps), slowed(DiskCache(root), steps)]
+
+
+def one_memory_cache(root: Path, steps: Steps) -> list[Cache]:
+    cache = slowed(MemoryCache(10**6), steps)
+    return [cache, cache]
+
+
+def memory_over_one_without_powers(root: Path, steps: Steps) -> list[Cache]:
+    cache = TieredCache(slowed(MemoryCache(10**6), steps), slowed(FakeCache(), steps, reads=True))
+    return [cache, cache]
+
+
+def one_without_powers_over_another(root: Path, steps: Steps) -> list[Cache]:
+    cache = TieredCache(slowed(FakeCache(), steps), slowed(FakeCache(), steps, reads=True))
+    return [cache, cache]
+
+
+def memories_over_a_shared_folder(root: Path, steps: Steps) -> list[Cache]:
+    return [
+        TieredCache(slowed(MemoryCache(10**6), steps), slowed(DiskCache(root), steps, reads=True)) for _ in range(2)
+    ]
+
+
+def memories_over_disks_over_one_without_powers(root: Path, steps: Steps) -> list[Cache]:
+    lowest = slowed(FakeCache(), steps, reads=True)
+    disk = slowed(DiskCache(root), steps, reads=True)
+    cache = TieredCache(slowed(MemoryCache(10**6), steps), disk, lowest)
+    return [cache, cache]
+
+
+CACHES: list[Caches] = [
+    one_without_powers,
+    one_disk_cache,
+    two_disk_caches_on_a_folder,
+    one_memory_cache,
+    memory_over_one_without_powers,
+    one_without_powers_over_another,
+    memories_over_a_shared_folder,
+    memories_over_disks_over_one_without_powers,
+]
 
 
 class Ordering(RuleBasedStateMachine):
@@ -247,12 +306,12 @@ class Ordering(RuleBasedStateMachine):
         assert call.result() not in self.source.must_not_be_stored, "what was blocked meanwhile was given to a caller"
 
 
-@pytest.mark.parametrize("make", [one_without_powers, one_disk_cache, two_disk_caches_on_a_folder])
+@pytest.mark.parametrize("make", CACHES)
 def test_no_call_gets_what_was_fetched_before_a_purge(make: Caches) -> None:
     machine = type("Machine", (Ordering,), {"make": staticmethod(make)})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

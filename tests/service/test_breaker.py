@@ -13,56 +13,82 @@ class Clock:
         return self.now
 
 
-def test_it_opens_after_enough_failures_in_a_row() -> None:
-    breaker = Breaker(patience=2, clock=Clock())
-    assert breaker.failed(), "the first in a row"
-    assert breaker.allows()
-    assert not breaker.failed()
-    assert not breaker.allows()
+def fail(breaker: Breaker) -> bool:
+    ticket = breaker.enter()
+    assert ticket is not None
+    return breaker.failed(ticket)
+
+
+def succeed(breaker: Breaker) -> bool:
+    ticket = breaker.enter()
+    assert ticket is not None
+    return breaker.succeeded(ticket)
+
+
+def test_it_gives_up_after_enough_failures_in_a_row() -> None:
+    breaker = Breaker(Clock(), patience=2)
+    assert fail(breaker), "the first in a row"
+    assert not breaker.is_failing
+    assert not fail(breaker)
+    assert breaker.is_failing
+    assert breaker.enter() is None
 
 
 def test_a_success_in_between_begins_a_new_row() -> None:
-    breaker = Breaker(patience=2, clock=Clock())
-    breaker.failed()
-    assert breaker.succeeded()
-    assert not breaker.succeeded(), "there was nothing to recover from"
-    assert breaker.failed()
-    assert breaker.allows()
+    breaker = Breaker(Clock(), patience=2)
+    fail(breaker)
+    assert succeed(breaker)
+    assert not succeed(breaker), "there was nothing to recover from"
+    assert fail(breaker)
+    assert not breaker.is_failing
 
 
-def test_one_attempt_is_allowed_when_the_pause_is_over_and_the_pauses_grow() -> None:
+def test_the_pauses_grow_up_to_a_minute_and_begin_short_again() -> None:
     clock = Clock()
-    breaker = Breaker(first_seconds=1.0, longest_seconds=3.0, clock=clock)
-    breaker.failed()
-    for pause in (1.0, 2.0, 3.0, 3.0):
+    breaker = Breaker(clock)
+    fail(breaker)
+    for pause in (1, 2, 4, 8, 16, 32, 60, 60):
         clock.now += pause - 0.1
-        assert not breaker.allows()
+        assert breaker.enter() is None
         clock.now += 0.2
-        assert breaker.allows()
-        assert not breaker.allows(), "one at a time"
-        breaker.failed()
+        assert not fail(breaker)
+    clock.now += 61
+    assert succeed(breaker)
+    fail(breaker)
+    clock.now += 1.1
+    assert breaker.enter() is not None
 
 
-def test_an_attempt_that_never_tells_does_not_keep_it_open_for_ever() -> None:
+def test_while_one_call_probes_the_others_go_on_without() -> None:
     clock = Clock()
-    breaker = Breaker(first_seconds=1.0, clock=clock)
-    breaker.failed()
-    clock.now += 1.1
-    assert breaker.allows()
-    clock.now += 1.1
-    assert breaker.allows()
+    breaker = Breaker(clock)
+    first = breaker.enter()
+    assert first is not None
+    assert breaker.failed(first)
+    assert breaker.enter() is None
+    clock.now += 1
+    probe = breaker.enter()
+    assert probe is not None
+    clock.now += 30
+    assert breaker.enter() is None
+    clock.now += 30
+    assert breaker.enter() is not None  # the probe is lost; another one
+    assert not breaker.succeeded(probe)
+    assert breaker.is_failing
 
 
-def test_after_a_success_the_pauses_begin_short_again() -> None:
+def test_calls_that_began_in_good_times_and_fail_late_count_once() -> None:
     clock = Clock()
-    breaker = Breaker(first_seconds=1.0, clock=clock)
-    for _ in range(4):
-        breaker.failed()
-    assert breaker.succeeded()
-    assert breaker.allows()
-    breaker.failed()
-    clock.now += 1.1
-    assert breaker.allows()
+    breaker = Breaker(clock)
+    tickets = [breaker.enter() for _ in range(50)]
+    assert [breaker.failed(ticket) for ticket in tickets if ticket is not None] == [True] + [False] * 49
+    clock.now += 1
+    probe = breaker.enter()  # the pause was not doubled
+    assert probe is not None
+    assert breaker.succeeded(probe)
+    assert not breaker.failed(probe)
+    assert not breaker.succeeded(probe)
+    assert not breaker.is_failing
 
 
 def test_a_warning_comes_once_in_an_interval() -> None:

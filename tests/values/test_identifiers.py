@@ -129,6 +129,17 @@ class SDKBlobRef:
     ref: object
 
 
+@dataclass
+class TwoFacedBlobRef:
+    """As an SDK gives it whose ``ref`` may be anything, and that has a ``cid`` beside it."""
+
+    ref: object
+    cid: str
+
+
+HELLO_BYTES = bytes([1, 0x55, 0x12, 32]) + hashlib.sha256(b"hello world").digest()
+
+
 class CidObject:
     def __str__(self) -> str:
         return HELLO_CID
@@ -143,7 +154,13 @@ class CidObject:
         {"cid": HELLO_CID, "mimeType": "image/png"},
         SDKBlobRef("image/png", SDKLink(HELLO_CID)),
         SDKBlobRef("image/png", CidObject()),
+        {"$type": "blob", "ref": HELLO_BYTES, "mimeType": "image/png"},
+        {"$type": "blob", "ref": b"\0" + HELLO_BYTES, "mimeType": "image/png"},
+        SDKBlobRef("image/png", HELLO_BYTES),
+        TwoFacedBlobRef(object(), HELLO_CID),
         HELLO_CID,
+        HELLO_BYTES,
+        CidObject(),
     ],
 )
 def test_the_cid_is_found_in_every_kind_of_reference(reference: object) -> None:
@@ -161,7 +178,9 @@ def test_a_reference_that_holds_itself_is_refused() -> None:
         cid_of(loop)
 
 
-@pytest.mark.parametrize("reference", [{}, {"ref": {}}, 5, object(), [], {"cid": "nope"}, {"ref": {"$link": 5}}])
+@pytest.mark.parametrize(
+    "reference", [{}, {"ref": {}}, 5, object(), [], {"cid": "nope"}, {"ref": {"$link": 5}}, b"", b"\0" * 36]
+)
 def test_a_reference_without_a_cid_is_refused(reference: object) -> None:
     with pytest.raises(InvalidCIDError):
         cid_of(reference)
