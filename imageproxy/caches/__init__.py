@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._entry import EntryInfo
 from .disk import DiskCache
 from .memory import MemoryCache
 from .tiered import TieredCache
 
-__all__ = ["DiskCache", "MemoryCache", "TieredCache"]
+__all__ = ["DiskCache", "EntryInfo", "MemoryCache", "TieredCache"]

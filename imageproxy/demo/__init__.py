@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from imageproxy._terminal import ProgressBar
 from imageproxy.demo.contact_sheet import contact_sheet
 from imageproxy.demo.measure import PhotoReport, measure
 from imageproxy.demo.output import OutputFolder
 from imageproxy.demo.photos import Photo
-from imageproxy.demo.progress import ProgressBar
 from imageproxy.factory import create_service
 from imageproxy.presets import DEFAULT
 from imageproxy.testing.local_pds import LocalPDS
@@ -38,7 +38,7 @@ def run_demo(photos: Sequence[Photo], output: Path, *, progress: TextIO) -> Demo
     folder = OutputFolder(output)
     reports = []
     with (
-        ProgressBar(len(photos) * len(DEFAULT), progress) as bar,
+        ProgressBar(progress, len(photos) * len(DEFAULT)) as bar,
         # On Windows a folder goes only when its files are closed; so it is the outermost.
         tempfile.TemporaryDirectory(prefix="imageproxy-demo-") as cache_path,
         LocalPDS() as pds,

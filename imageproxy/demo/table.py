@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from imageproxy._terminal import fitted
 from imageproxy.demo.measure import PhotoReport, Rendition
-from imageproxy.demo.text import fitted
 
 __all__ = ["table"]
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from imageproxy.demo.progress import ProgressBar
+from imageproxy._terminal import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -16,7 +16,7 @@ def test_bar_fills_and_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
 
-    with ProgressBar(2, terminal) as bar:
+    with ProgressBar(terminal, 2) as bar:
         bar.advance("one")
         bar.advance("two")
 
@@ -26,12 +26,26 @@ def test_bar_fills_and_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wiped == " " * 59
 
 
+def test_share_is_shown_and_drawn_again_only_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+
+    bar = ProgressBar(terminal)
+    for done in range(1, 1001):
+        bar.show(done, 1000)
+
+    lines = [line.rstrip() for line in terminal.getvalue().split("\r") if line]
+    assert lines[0] == "[........................] 0 %"
+    assert lines[-1] == "[########################] 100 %"
+    assert len(lines) < 150
+
+
 @pytest.mark.parametrize("columns", [20, 40, 200])
 def test_line_never_wraps(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     terminal = Terminal()
 
-    ProgressBar(1, terminal).advance("a very long name of a photo " * 10)
+    ProgressBar(terminal, 1).advance("a very long name of a photo " * 10)
 
     assert len(terminal.getvalue().strip("\r")) == columns - 1
 
@@ -39,7 +53,7 @@ def test_line_never_wraps(monkeypatch: pytest.MonkeyPatch, columns: int) -> None
 def test_escape_in_a_name_does_not_reach_the_terminal() -> None:
     terminal = Terminal()
 
-    ProgressBar(1, terminal).advance("\x1b]0;owned\x07\n")
+    ProgressBar(terminal, 1).advance("\x1b]0;owned\x07\n")
 
     assert "?]0;owned??" in terminal.getvalue()
 
@@ -47,7 +61,7 @@ def test_escape_in_a_name_does_not_reach_the_terminal() -> None:
 def test_nothing_is_written_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
 
-    with ProgressBar(1, stream) as bar:
+    with ProgressBar(stream, 1) as bar:
         bar.advance("one")
 
     assert stream.getvalue() == ""

@@ -12,12 +12,13 @@ from imageproxy.testing import LocalPDS, drawn_photos
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCKS = {
-    f"{page.relative_to(ROOT)}-{number}": block
-    for page in PAGES
-    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
+BLOCKS = {page: re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL) for page in PAGES}
+README, *_ = PAGES
+README_PROGRAM = BLOCKS[README][0]
+# A block of the README stands for itself; those of another page are one program, from top to bottom.
+PROGRAMS = {f"README.md-{number}": block for number, block in enumerate(BLOCKS[README])} | {
+    str(page.relative_to(ROOT)): "".join(blocks) for page, blocks in BLOCKS.items() if page != README and blocks
 }
-README_PROGRAM = BLOCKS["README.md-0"]
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ def run(code: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("pds")
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
-def test_the_code_of_the_documentation_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_the_code_of_the_documentation_runs(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Services without a config would ask the public directory: let them read the environment as an operator's would.
     monkeypatch.setattr("imageproxy.factory.Config", Config.from_env)
-    names = run(block)
+    names = run(program)
     if "images" in names:
         names["images"].close()
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from typing_extensions import Self
 
-from imageproxy.demo.text import fitted
+from .text import fitted
 
 __all__ = ["ProgressBar"]
 
@@ -16,29 +16,39 @@ _BAR_WIDTH = 24
 
 
 class ProgressBar:
-    """Counts steps up to ``total`` on ``stream`` if that is a terminal; elsewhere it writes nothing.
+    """A line on ``stream`` if that is a terminal; elsewhere it writes nothing.
+
+    total: how many steps ``advance`` counts up to; not needed for ``show``.
 
     A context manager, which wipes the line when it is left.
     """
 
-    def __init__(self, total: int, stream: TextIO) -> None:
-        self._total = total
+    def __init__(self, stream: TextIO, total: int = 0) -> None:
         self._stream = stream
+        self._total = total
         self._is_shown = stream.isatty()
         self._begun = 0
+        self._shown = ""
 
     def advance(self, label: str) -> None:
         """Show that the next step begins."""
-        filled = _BAR_WIDTH * self._begun // self._total
         self._begun += 1
-        bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-        self._write(f"[{bar}] {self._begun}/{self._total}  {label}")
+        self._draw(self._begun - 1, self._total, f"{self._begun}/{self._total}  {label}")
+
+    def show(self, done: int, total: int) -> None:
+        """Show that so many of all steps are done."""
+        self._draw(done, total, f"{100 * done // total} %")
+
+    def _draw(self, done: int, total: int, text: str) -> None:
+        filled = _BAR_WIDTH * done // total
+        self._write(f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {text}")
 
     def _write(self, line: str) -> None:
-        if self._is_shown:
+        if self._is_shown and line != self._shown:
             columns = shutil.get_terminal_size().columns - 1  # in the last one, some terminals wrap
             self._stream.write(f"\r{fitted(line, columns)}\r")
             self._stream.flush()
+            self._shown = line
 
     def __enter__(self) -> Self:
         return self
