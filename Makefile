@@ -40,6 +40,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/hit.py
 	$(BIN)/python benchmarks/miss.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/asgi.py
 
 # Sixty-four threads, good and hostile blobs; writes a plot of memory and latency.
 soak: $(VENV)/.dev

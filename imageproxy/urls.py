@@ -5,15 +5,70 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
-from typing import get_args
+from typing import NamedTuple, get_args
 from urllib.parse import quote, urlencode
 
 from .errors import ConfigError
 from .identifiers import canonical_cid, canonical_did
 from .presets import ImageFormat, Preset, PresetRegistry, checked_registry
 
-__all__ = ["ImageURLs"]
+__all__ = ["ImagePath", "ImageURLs", "SigningKeys"]
+
+# The colon of a port, which was escaped before something between the client and the app decoded it. It cannot be meant
+# otherwise: a did:web of this protocol has no path (atproto.com/specs/did).
+_DECODED_PORT = re.compile(r"(did:web:[^:/]+):([0-9]{1,5})")
+
+
+class ImagePath(NamedTuple):
+    """What an image's URL says in its path, as it stands there: the form is checked, not what the parts say.
+
+    format: what follows the ``@``, or ``None`` where there is none.
+    """
+
+    preset: str
+    did: str
+    cid: str
+    format: str | None = None
+
+    @classmethod
+    def parse(cls, path: str) -> ImagePath | None:
+        """Read ``/{preset}/plain/{did}/{cid}[@format]``, decoded; ``None`` for a path of another form."""
+        match path.split("/", 5):
+            case ["", preset, "plain", did, last]:
+                cid, at, format_ = last.partition("@")
+                if port := _DECODED_PORT.fullmatch(did):
+                    did = f"{port[1]}%3A{port[2]}"
+                return cls(preset, did, cid, format_ if at else None)
+        return None
+
+    def __str__(self) -> str:
+        """The path, encoded."""
+        suffix = "" if self.format is None else f"@{quote(self.format, safe='')}"
+        parts = (quote(self.preset, safe=""), "plain", quote(self.did, safe=":"), quote(self.cid, safe="") + suffix)
+        return "/" + "/".join(parts)
+
+
+class SigningKeys:
+    """Signs image URLs with the first of some keys, and knows the signatures of all: so keys can be changed.
+
+    keys: secrets, str or bytes. Raises ConfigError for what is none.
+    """
+
+    def __init__(self, keys: Iterable[str | bytes]) -> None:
+        self._keys = tuple(key.encode() if isinstance(key, str) else key for key in keys)
+        if not self._keys or not all(isinstance(key, bytes) and key for key in self._keys):
+            raise ConfigError("signing_key must be a secret, str or bytes and not empty, or None", option="signing_key")
+
+    def sign(self, path: str) -> str:
+        """The signature of a path and query, as they stand in a URL."""
+        return _signature(self._keys[0], path)
+
+    def made(self, signature: str, path: str) -> bool:
+        """Whether one of them made this signature. What it takes of time does not tell how wrong one is."""
+        given = signature.encode("utf-8", "surrogatepass")
+        return any(hmac.compare_digest(_signature(key, path).encode(), given) for key in self._keys)
 
 
 class ImageURLs:
@@ -49,9 +104,8 @@ class ImageURLs:
                 )
         self._root = (cdn_url or base_url).rstrip("/")
         self._presets = checked_registry(presets)
-        self._key = signing_key.encode() if isinstance(signing_key, str) else signing_key
-        if self._key is not None and (not isinstance(self._key, bytes) or not self._key):
-            raise ConfigError("signing_key must be a secret, str or bytes and not empty, or None", option="signing_key")
+        self.keys = None if signing_key is None else SigningKeys((signing_key,))
+        """What the URLs are signed with, or ``None``."""
         self._enabled = enabled
 
     def url_for(
@@ -79,13 +133,11 @@ class ImageURLs:
                 return ""
             query = urlencode({"did": did, "cid": cid}, safe=":")
             return f"{pds_url.rstrip('/')}/xrpc/com.atproto.sync.getBlob?{query}"
-        suffix = ""
         if format is not None:
             wanted = wanted.with_format(format)
-            suffix = f"@{format}"
-        path = f"/img/{wanted.name}/plain/{quote(did, safe=':')}/{quote(cid, safe='')}{suffix}?v={wanted.key}"
-        if self._key is not None:
-            path += f"&s={_signature(self._key, path)}"
+        path = f"/img{ImagePath(wanted.name, did, cid, format)}?v={wanted.key}"
+        if self.keys is not None:
+            path += f"&s={self.keys.sign(path)}"
         return self._root + path
 
     def srcset(self, presets: Iterable[str | Preset], did: str, cid: str) -> str:
@@ -108,10 +160,10 @@ class ImageURLs:
 
         ``True`` for any path where there is no signing key.
         """
-        if self._key is None:
+        if self.keys is None:
             return True
         unsigned, _, signature = path.rpartition("&s=")
-        return hmac.compare_digest(_signature(self._key, unsigned).encode(), signature.encode("utf-8", "surrogatepass"))
+        return self.keys.made(signature, unsigned)
 
 
 def _signature(key: bytes, path: str) -> str:

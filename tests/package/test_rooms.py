@@ -11,8 +11,8 @@ import imageproxy
 ROOT = Path(imageproxy.__file__).parent
 
 PIPELINE = {
-    *("_admission", "_breaker", "_failures", "_fences", "_flight", "_flights", "_gate", "_memory", "_miss", "_origin", "_seldom", "_telling", "_warm"),
-    "_write_behind",
+    *("_admission", "_breaker", "_failures", "_fences", "_flight", "_flights", "_gate", "_memory", "_miss"),
+    *("_origin", "_seldom", "_telling", "_warm", "_write_behind"),
 }
 NETWORK = {"_addresses", "_client", "_deadline", "_guard", "_retry", "_slots"}
 
@@ -24,10 +24,13 @@ ROOMS: list[set[str]] = [
     {"protocols", "events", "results", "urls"},
     {"_fork"},
     PIPELINE | NETWORK,
-    {"caches", "fetchers", "resolver", "processors"},
+    {"caches", "fetchers", "resolver", "processors", "policies", "records"},
     {"service"},
-    {"factory"},
+    {"aio"},
+    {"web"},
+    {"factory", "observers"},
     {"testing"},
+    {"_terminal"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -83,6 +86,12 @@ def test_imports_run_downward(module: str) -> None:
 def test_the_service_knows_no_concrete_backend() -> None:
     for module in PIPELINE | {"service"}:
         assert not {name.split(".")[0] for name in imports_of(module)} & (BACKENDS | NETWORK), module
+
+
+def test_what_is_above_the_service_knows_it_and_no_concrete_backend() -> None:
+    for module in MODULES:
+        if module.split(".")[0] in {"aio", "web"}:
+            assert not {name.split(".")[0] for name in imports_of(module)} & (BACKENDS | NETWORK), module
 
 
 def test_the_backends_do_not_know_each_other() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,6 +18,7 @@ from imageproxy import (
     PresetRegistry,
     compute_cid,
 )
+from imageproxy.urls import ImagePath, SigningKeys
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CID = compute_cid(b"")
@@ -112,6 +114,56 @@ def test_a_signed_url_is_told_from_a_forged_one() -> None:
     assert not urls.is_signed("\ud800&s=\ud800")
     assert not ImageURLs(signing_key=b"other").is_signed(path)
     assert ImageURLs().is_signed("/anything")
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        (f"/avatar/plain/{DID}/{CID}", ("avatar", DID, CID, None)),
+        (f"/avatar/plain/{DID}/{CID}@webp", ("avatar", DID, CID, "webp")),
+        ("/a/plain/b/c@", ("a", "b", "c", "")),
+        ("/a/plain/b/c@d@e", ("a", "b", "c", "d@e")),
+        ("//plain//", ("", "", "", None)),
+        ("/a/plain/did:web:localhost%3A80/c", ("a", "did:web:localhost%3A80", "c", None)),
+        ("/a/plain/did:web:localhost:80/c", ("a", "did:web:localhost%3A80", "c", None)),
+        ("/a/plain/did:web:localhost:path/c", ("a", "did:web:localhost:path", "c", None)),
+        ("/a/plain/did:plc:a:80/c", ("a", "did:plc:a:80", "c", None)),
+        ("/a/plain/\x00/\ud800", ("a", "\x00", "\ud800", None)),
+    ],
+)
+def test_the_path_of_an_image_is_read_as_it_stands(path: str, parts: tuple[str | None, ...]) -> None:
+    assert ImagePath.parse(path) == parts
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "a/plain/b/c", "/a/plain/b", "/a/plain/b/c/", "/a/plain/b/c/d", "/a/fancy/b/c", "//a/plain/b/c"]
+)
+def test_a_path_of_another_form_is_no_images(path: str) -> None:
+    assert ImagePath.parse(path) is None
+
+
+@pytest.mark.parametrize("did", [DID, "did:web:localhost%3A80", "did:web:example.com"])
+@pytest.mark.parametrize("format_", [None, "webp"])
+def test_what_is_written_is_read(did: str, format_: str | None) -> None:
+    url = ImageURLs().url_for("avatar", did, CID, format=format_)
+    path = ImagePath.parse(unquote(url.partition("?")[0].removeprefix("/img")))
+    assert path == ("avatar", did, CID, format_)
+    assert f"/img{path}" == url.partition("?")[0]
+
+
+def test_the_first_key_signs_and_all_are_known() -> None:
+    old, new = SigningKeys(["old"]), SigningKeys([b"new", "old"])
+    assert new.made(old.sign("/a"), "/a")
+    assert new.made(new.sign("/a"), "/a")
+    assert not old.made(new.sign("/a"), "/a")
+    assert not new.made(old.sign("/a"), "/b")
+    assert not new.made("", "/a")
+
+
+@pytest.mark.parametrize("keys", [[], [""], [b""], ["a", None], [5]])
+def test_keys_are_secrets(keys: Any) -> None:
+    with pytest.raises(ConfigError, match="signing_key"):
+        SigningKeys(keys)
 
 
 @pytest.mark.parametrize(
