@@ -41,6 +41,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/miss.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/asgi.py
+	$(BIN)/python benchmarks/eviction.py
 
 # Sixty-four threads, good and hostile blobs; writes a plot of memory and latency.
 soak: $(VENV)/.dev

@@ -14,10 +14,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
-from imageproxy import DEFAULT, Cache, CacheKey, DiskCache, Preset, Service
+from imageproxy import DEFAULT, BlobPolicy, Cache, CacheKey, DiskCache, Event, Observer, Preset, Service
 from imageproxy.caches._entry import locate
 
 SIZE = 70_000
@@ -49,8 +50,22 @@ class DictCache(dict[CacheKey, bytes]):
         return 0
 
 
-def service(cache: Cache) -> Reader:
-    images = Service(cache, Unused(), Unused())
+class AllowAll:
+    """The cheapest policy."""
+
+    def is_blocked(self, did: str, cid: str) -> bool:
+        return False
+
+
+class Ignore:
+    """The cheapest observer: what it adds is the making of the event."""
+
+    def on_event(self, event: Event) -> None:
+        pass
+
+
+def service(cache: Cache, *, policy: BlobPolicy | None = None, observers: Iterable[Observer] = ()) -> Reader:
+    images = Service(cache, Unused(), Unused(), policy=policy, observers=observers)
     return lambda: images.get_image("avatar", DID, CID)
 
 
@@ -91,14 +106,19 @@ def readers(root: Path) -> dict[str, Reader]:
         return rare.get(key())
 
     checking = DiskCache(root, checksums=True)
-    table = DictCache({key(): os.urandom(SIZE)})
+    table = cast("Cache", DictCache({key(): os.urandom(SIZE)}))
+    policy, observers = AllowAll(), [Ignore()]
     return {
         "open, fstat, read, close": bare_read(path),
         "DiskCache.get": lambda: hot.get(key()),
         "DiskCache.get, a key's first": first_hit,
         "DiskCache.get, checksums": lambda: checking.get(key()),
         "DiskCache.get, not hot": checked_hit,
+        "DiskCache.fence": lambda: hot.fence(DID, CID),
         "Service.get_image": service(hot),
+        "Service.get_image, policy": service(hot, policy=policy),
+        "Service.get_image, observer": service(hot, observers=observers),
+        "Service.get_image, both": service(hot, policy=policy, observers=observers),
         "Service.get_image, dict": service(table),
     }
 
@@ -120,7 +140,7 @@ def main(folder: str | None) -> None:
         seconds = {name: statistics.median(all_) for name, all_ in measure(readers(Path(root))).items()}
     bare = next(iter(seconds.values()))
     for name, median in seconds.items():
-        print(f"{name:28} {median * 1e6:8.2f} µs {median / bare:8.2f}")
+        print(f"{name:30} {median * 1e6:8.2f} µs {median / bare:8.2f}")
 
 
 if __name__ == "__main__":

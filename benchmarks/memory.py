@@ -11,6 +11,7 @@ over: `left` is what malloc keeps when all of them are done.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -62,8 +63,7 @@ def peak(jobs: list[Job], resizer: str = "simd", rounds: int = 1) -> Peak:
 
 
 def _fields(preset: Preset) -> dict[str, Any]:
-    names = ("name", "width", "height", "fit", "quality", "format", "enlarge")
-    return {name: getattr(preset, name) for name in names}
+    return {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset) if field.init}
 
 
 def measure(request: dict[str, Any]) -> Peak:

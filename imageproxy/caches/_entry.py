@@ -39,9 +39,9 @@ __all__ = [
 FORMAT = "v1"
 """Part of the path: raised with every change of names, trailer, ledger or number of shards."""
 
-# 4 bits of the owner's digest, then 8 of the blob's. Four thousand folders hold a million entries at some 250 each,
-# which takes less than 1 ms to scan; an owner is in 256 of them, so that purging one account does not read the whole
-# cache, and one that owns everything is still spread well.
+# 4 bits of the owner's digest, then 8 of the blob's: three hex digits. Four thousand folders hold a million entries at
+# some 250 each, which takes less than 1 ms to scan; an owner is in 256 of them, so that purging one account does not
+# read the whole cache, and one that owns everything is still spread well.
 _SHARDS_PER_OWNER = 256
 SHARDS = 16 * _SHARDS_PER_OWNER
 
@@ -94,8 +94,8 @@ def locate(key: CacheKey) -> EntryName:
     owner = owner_digest(key.did)
     blob = blob_digest(key.did, key.cid)
     variant = _variant_digest(key.preset, key.content_type)
-    shard = int(owner[0], 16) * _SHARDS_PER_OWNER + int(blob[:2], 16)
-    return EntryName(shard, shard_name(shard), owner + blob + variant)
+    folder = owner[0] + blob[:2]
+    return EntryName(int(folder, 16), folder, owner + blob + variant)
 
 
 def owner_digest(did: str) -> str:

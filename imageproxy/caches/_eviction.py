@@ -76,7 +76,7 @@ class Eviction:
     def make_room(self, ledger: Ledger, size: int) -> int:
         """Evict until ``size`` more bytes fit or nothing is left; returns how many entries went."""
         removed = fruitless = 0
-        failure: OSError | None = None
+        failed: dict[int, OSError] = {}
         while True:
             summary = ledger.summary()
             if summary.unmeasured:
@@ -91,15 +91,17 @@ class Eviction:
                 continue
             turn = self._turns.next(ledger)
             if turn is None:
-                if failure is not None:
-                    raise failure
                 return removed
+            if turn.shard in failed:  # nothing went from the others since
+                raise failed[turn.shard]
             horizon = EMPTY if fruitless >= _FRUITLESS_SCANS else self._horizon(turn)
             try:
                 went = self._scan(ledger, turn, horizon, excess)
             except OSError as error:  # one bad folder must not stop all writes; the next one will do
-                failure = failure or error
+                failed[turn.shard] = error
                 continue
+            if went:
+                failed.clear()
             fruitless = 0 if went else fruitless + 1
             removed += went
 

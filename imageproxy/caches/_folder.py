@@ -107,7 +107,7 @@ def locked(fd: int | None) -> Iterator[None]:
         yield
     finally:
         # Closing would not do: a process forked meanwhile has a copy of the descriptor.
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.flock(fd, fcntl.LOCK_UN)  # pyright: ignore[reportOptionalMemberAccess] - it was locked with it
 
 
 def _flock(fd: int) -> bool:

@@ -89,8 +89,10 @@ def read_summary(base: str) -> Summary:
     """
     try:
         fd = os.open(f"{base}/{_FILE}", READ_FLAGS)
-    except (FileNotFoundError, NotADirectoryError):
-        return _NOTHING
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return _NOTHING
+        raise
     try:
         read = _read_at(fd, _NUMBERS_AT, 0)
     finally:

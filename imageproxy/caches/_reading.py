@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -30,6 +31,10 @@ def is_sound(base: str, name: EntryName) -> bool:
         return True
     try:
         entry = read_entry(fd, os.fstat(fd))
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return False
+        raise
     finally:
         os.close(fd)
     return entry is not None and is_undamaged(entry[1], name.file, entry[0])

@@ -68,9 +68,10 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 class DiskCache:
     """Keeps images in a folder. Safe to use from threads, from forked children, and from several processes at once.
 
-    root: the folder; made with the first write, not before. ``None``: ``imageproxy`` in the user's cache folder, as
+    root: the folder; made with the first write, not before, and for the user alone, as all that is in it, whatever the
+        umask; a folder that is there keeps its rights. ``None``: ``imageproxy`` in the user's cache folder, as
         platformdirs tells it. Processes that share it may have different limits: each keeps its own, so the smallest
-        wins. It may be a link; shards, entries and the ledger may not, and are not followed.
+        wins. It may be a link; what is in it may not, and is not followed.
     max_bytes: the most that the entries take, in bytes of their files; what is used least recently goes. An entry that
         is larger is not stored. Several processes that write at once may be over it by an entry each.
     ttl_seconds: how long after it was written an entry is served, however often it is read; ``None``: for ever.
@@ -123,8 +124,9 @@ class DiskCache:
     def get(self, key: CacheKey) -> bytes | None:
         """The image stored under ``key``, or ``None``. A truncated or foreign file is a miss, and removed.
 
-        Sets the time of the last use (atime), at most once an hour; the time written (mtime), which the TTL counts
-        from, stays.
+        Sets the time of the last use (atime), at most once an hour; oftener in a cache that turns over within a few
+        hours, which could not tell one use from another otherwise. The time written (mtime), which the TTL counts from,
+        stays.
         """
         seen = self._seen.get(key)
         if seen is not None and self._clock() < seen[3]:
@@ -302,7 +304,8 @@ class DiskCache:
             check_folder(self._base)
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
-        self._stamp_age = stamp_age(read_summary(self._base).reach)
+        with contextlib.suppress(OSError):  # a hit does not need the ledger
+            self._stamp_age = stamp_age(read_summary(self._base).reach)
         self._looked = now
 
     def _store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
@@ -377,6 +380,7 @@ class DiskCache:
                     failure = failure or error
                 if on_progress is not None:
                     on_progress(shard + 1, SHARDS)
+            ledger.count()  # a killed process may have left the sum wrong
             removed += self._eviction.make_room(ledger, 0)
             ledger.folder.sweep_temps(self._now())
         if failure is not None:

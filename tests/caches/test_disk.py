@@ -78,6 +78,17 @@ def test_names_on_disk_are_hex_digests(root: Path, key: Any, files: Any) -> None
     assert {path.name for path in root.iterdir()} == {"v1"}
 
 
+def test_case_twins_have_names_of_their_own_whatever_the_file_system_makes_of_case(
+    root: Path, key: Any, files: Any
+) -> None:
+    cache = DiskCache(root)
+    for did in ("did:plc:Twin", "did:plc:twin", "did:plc:TWIN"):
+        cache.set(key(did=did), did.encode())
+    assert len({path.name.lower() for path in files.entries()}) == 3
+    assert cache.get(key(did="did:plc:twin")) == b"did:plc:twin"
+    assert cache.purge("did:plc:Twin") == 1
+
+
 def test_every_variant_of_a_blob_is_in_one_folder(root: Path, key: Any, files: Any) -> None:
     cache = DiskCache(root)
     for preset in ("avatar", "banner", "content", "square"):
@@ -285,6 +296,9 @@ def test_no_descriptor_is_left_open(root: Path, key: Any) -> None:
             assert cache.get(key(number)) == b"image"
         cache.cleanup()
         cache.verify()
+        cache.size_bytes()
+        cache.stats()
+        next(cache.entries())  # and left there
         cache.purge(key().did)
 
     use()

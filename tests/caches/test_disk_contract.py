@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imageproxy.caches import DiskCache, _folder
+from imageproxy.caches import DiskCache, _folder, _ledger
 from imageproxy.testing.contracts import CacheContract
 
 
@@ -31,6 +31,8 @@ class TestDiskCacheWhereFoldersCannotBeOpenedOrLocked(CacheContract):
     def _plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_folder, "_HAS_FOLDER_FDS", False)
         monkeypatch.setattr(_folder, "fcntl", None)
+        monkeypatch.setattr(_ledger, "_read_at", _ledger._read_without_pread)
+        monkeypatch.setattr(_ledger, "_write_at", _ledger._write_without_pwrite)
 
     def make_cache(self, tmp_path: Path) -> DiskCache:
         return DiskCache(tmp_path / "cache")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imageproxy.caches import DiskCache
+from imageproxy.caches._entry import locate
+from imageproxy.caches._folder import Folder
 
 HOUR = 3600.0
 KB = 1024
@@ -204,3 +209,93 @@ def test_one_bad_folder_does_not_keep_cleanup_from_the_others(
     with pytest.raises(OSError, match="bad here"):
         cache.cleanup()
     assert len(files.entries()) == left
+
+
+def test_one_folder_that_cannot_be_used_does_not_stop_eviction(
+    root: Path, key: Any, clock: Any, files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = DiskCache(root, max_bytes=100 * KB, clock=clock)
+    fill(cache, key, range(100), clock)
+    bad = files.entry_folder(key(0)).name
+    child = Folder.child
+
+    def failing(self: Folder, name: str, **options: Any) -> Folder:
+        if name == bad:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return child(self, name, **options)
+
+    monkeypatch.setattr(Folder, "child", failing)
+    others = [number for number in range(100, 300) if files.entry_folder(key(number)).name != bad]
+    fill(cache, key, others, clock)
+    assert 90 * KB <= files.total() <= 100 * KB
+    assert (root / "v1" / bad).exists()
+
+
+def test_where_no_folder_can_be_used_eviction_fails_and_the_limit_holds(
+    root: Path, key: Any, files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = DiskCache(root, max_bytes=10 * KB)
+    fill(cache, key, range(10))
+
+    def failing(self: Folder, name: str, **options: Any) -> Folder:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Folder, "child", failing)
+    for number in range(10, 13):
+        with pytest.raises(PermissionError):
+            fill(cache, key, [number])
+    monkeypatch.undo()
+    assert files.total() == 10 * KB
+    fill(cache, key, [20])
+    assert there(cache, key, [20]) == [20]
+
+
+def test_in_a_cache_that_turns_over_quickly_uses_are_noted_oftener(root: Path, key: Any, clock: Any) -> None:
+    """It reaches back for 100 s: what was used a minute ago stays, which hourly stamps could not tell."""
+    cache = DiskCache(root, max_bytes=100 * KB, clock=clock)
+    fill(cache, key, range(200), clock)
+    for number in range(200, 500):
+        clock.advance(1)
+        assert there(cache, key, [150]) == [150]
+        fill(cache, key, [number])
+
+
+def test_what_is_condemned_and_then_used_stays(root: Path, key: Any, clock: Any) -> None:
+    """All in one folder: one scan condemns a quarter of it, and one of those is used before its turn comes."""
+    variants = [f"avatar-{number:012x}" for number in range(80)]
+    cache = DiskCache(root, max_bytes=80 * KB, clock=clock)
+    for preset in variants:
+        fill(cache, key, [0], preset=preset)
+    clock.advance(2 * HOUR)
+    fill(cache, key, [1], clock)
+    ((_, condemned),) = cache._eviction._condemned
+    (kept,) = (preset for preset in variants if locate(key(0, preset=preset)).file == condemned[0].name)
+    assert there(cache, key, [0], preset=kept) == [0]
+    fill(cache, key, range(2, 30), clock)
+    assert there(cache, key, [0], preset=kept) == [0]
+
+
+def test_what_is_condemned_may_be_gone_with_its_folder_when_its_turn_comes(
+    root: Path, key: Any, clock: Any, files: Any
+) -> None:
+    cache = DiskCache(root, max_bytes=80 * KB, clock=clock)
+    for number in range(80):
+        fill(cache, key, [0], preset=f"avatar-{number:012x}")
+    clock.advance(2 * HOUR)
+    fill(cache, key, [1], clock)
+    shutil.rmtree(files.entry_folder(key(0)))
+    fill(cache, key, range(2, 160), clock)
+    assert there(cache, key, range(100, 160)) == list(range(100, 160))
+    assert cache.size_bytes() == files.total() <= 80 * KB
+
+
+def test_threads_that_evict_at_once_agree(root: Path, key: Any, files: Any) -> None:
+    cache = DiskCache(root, max_bytes=50 * KB)
+
+    def write(part: int) -> None:
+        fill(cache, key, range(part * 1000, part * 1000 + 150))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert 45 * KB <= files.total() <= 56 * KB
+    assert cache.size_bytes() == files.total()

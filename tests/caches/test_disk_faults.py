@@ -142,6 +142,87 @@ def test_a_link_in_the_place_of_a_shard_is_not_followed(root: Path, key: Any, fi
     assert cache.size_bytes() == 0
 
 
+def test_a_link_in_the_place_of_the_base_is_not_followed(
+    cache: DiskCache, root: Path, key: Any, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (root / "v1").rename(elsewhere)
+    (root / "v1").symlink_to(elsewhere)
+    fresh = DiskCache(root)
+    before = sorted((path, path.stat().st_mtime_ns) for path in elsewhere.rglob("*"))
+    assert fresh.get(key()) is None
+    assert list(fresh.entries()) == []
+    for call in (
+        lambda: fresh.set(key(), b"new"),
+        lambda: fresh.purge(key().did),
+        lambda: fresh.delete(key()),
+        fresh.cleanup,
+        fresh.size_bytes,
+    ):
+        with pytest.raises(NotADirectoryError):
+            call()
+    assert fresh.verify() == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in elsewhere.rglob("*")) == before
+
+
+def test_a_link_in_the_place_of_the_base_is_noticed_by_who_has_read_before(
+    root: Path, key: Any, clock: Any, tmp_path: Path
+) -> None:
+    cache = DiskCache(root, clock=clock)
+    cache.set(key(), b"image")
+    assert cache.get(key()) == b"image"
+    (root / "v1").rename(tmp_path / "elsewhere")
+    (root / "v1").symlink_to(tmp_path / "elsewhere")
+    clock.advance(1)
+    assert cache.get(key()) is None
+
+
+def test_the_root_may_be_a_link(root: Path, key: Any, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    root.symlink_to(tmp_path / "elsewhere")
+    cache = DiskCache(root)
+    cache.set(key(), b"image")
+    assert cache.get(key()) == b"image"
+    assert cache.purge(key().did) == 1
+
+
+def test_another_version_of_the_library_on_the_same_folder_is_left_alone(
+    cache: DiskCache, root: Path, key: Any, files: Any
+) -> None:
+    entry = files.entry()
+    other = root / "v2" / entry.parent.name / entry.name
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"what another version keeps")
+    assert cache.purge(key().did) == 1
+    assert cache.cleanup() == cache.verify() == cache.size_bytes() == 0
+    assert other.read_bytes() == b"what another version keeps"
+
+
+@pytest.mark.parametrize("goes", ["is evicted", "is purged", "is replaced", "loses its folder"])
+def test_who_reads_an_entry_while_it_goes_reads_it_to_the_end(
+    root: Path, key: Any, monkeypatch: pytest.MonkeyPatch, goes: str
+) -> None:
+    cache, other = DiskCache(root), DiskCache(root, max_bytes=350_000)
+    cache.set(key(), b"image" * 50_000)
+    fstat = os.fstat
+
+    def interrupted(fd: int) -> os.stat_result:
+        monkeypatch.undo()
+        if goes == "is evicted":
+            other.set(key(1), b"x" * 300_000)
+        elif goes == "is purged":
+            assert other.purge(key().did) == 1
+        elif goes == "is replaced":
+            other.set(key(), b"new")
+        else:
+            shutil.rmtree(root)
+        return fstat(fd)
+
+    monkeypatch.setattr(os, "fstat", interrupted)
+    assert cache.get(key()) == b"image" * 50_000
+    assert cache.get(key()) == (b"new" if goes == "is replaced" else None)
+
+
 def test_a_link_in_the_place_of_a_shard_does_not_stop_eviction(
     root: Path, key: Any, files: Any, tmp_path: Path
 ) -> None:
@@ -154,6 +235,20 @@ def test_a_link_in_the_place_of_a_shard_does_not_stop_eviction(
         cache.set(key(number), b"x" * 4000)
     assert cache.get(key(4)) is not None
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+@pytest.mark.parametrize("other", ["link", "folder", "pipe"])
+def test_a_hit_does_without_the_ledger(root: Path, key: Any, tmp_path: Path, other: str) -> None:
+    DiskCache(root).set(key(), b"image")
+    ledger = root / "v1/ledger"
+    ledger.rename(tmp_path / "elsewhere")
+    if other == "link":
+        ledger.symlink_to(tmp_path / "elsewhere")
+    elif other == "folder":
+        ledger.mkdir()
+    else:
+        os.mkfifo(ledger)
+    assert DiskCache(root).get(key()) == b"image"
 
 
 def test_a_link_in_the_place_of_the_ledger_is_replaced(

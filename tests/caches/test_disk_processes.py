@@ -211,8 +211,9 @@ tell("done")
     assert files.temps() == []
 
 
-def test_a_writer_killed_at_any_step_leaves_the_old_entry_or_the_new_one(root: Path, key: Any, python: Any) -> None:
-    """One child for each call of a C function that a write makes: it kills itself right before that call."""
+@pytest.mark.parametrize("call", ["set", "purge", "evict"])
+def test_who_is_killed_at_any_step_leaves_entries_whole(root: Path, key: Any, python: Any, call: str) -> None:
+    """One child for each call of a C function that is made: it kills itself right before that call."""
     process = python(
         """
 import os, signal
@@ -220,33 +221,49 @@ cache = DiskCache(root, max_bytes=100_000)
 for number in range(1, 9):
     cache.set(key(number), b"x" * 10_000)
 old, new = b"old" * 3000, b"new" * 5000
+calls = {
+    "set": lambda: cache.set(key(), new),
+    "purge": lambda: cache.purge(key().did, key().cid),
+    "evict": lambda: DiskCache(root, max_bytes=40_000).set(key(9), b"x" * 10_000),
+}
 steps = 0
 while True:
     cache.set(key(), old)
+    if sys.argv[2] == "evict":
+        for number in range(1, 9):
+            cache.set(key(number), b"x" * 10_000)
     pid = os.fork()
     if pid == 0:
-        calls = 0
+        count = 0
         def step(frame, event, function):
-            global calls
-            calls += event == "c_call"
-            if calls > steps:
+            global count
+            count += event == "c_call"
+            if count > steps:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.setprofile(step)
-        cache.set(key(), new)
+        calls[sys.argv[2]]()
         os._exit(0)
     _, status = os.waitpid(pid, 0)
-    assert DiskCache(root).get(key()) in (old, new), steps
-    assert all(cache.get(key(number)) in (None, b"x" * 10_000) for number in range(1, 9))
+    after = DiskCache(root)
+    assert after.get(key()) in {"set": (old, new), "purge": (old, None), "evict": (old, None)}[sys.argv[2]], steps
+    assert all(after.get(key(number)) in (None, b"x" * 10_000) for number in range(1, 10))
+    assert after.purge(key().did, key().cid) <= 1
+    assert after.get(key()) is None
     if status == 0:
         break
     steps += 1
+after.cleanup()
+assert after.verify() == 0
 tell(steps)
-"""
+tell(after.size_bytes() == sum(entry.size_bytes for entry in after.entries()))
+""",
+        call,
     )
     out, _ = process.communicate()
     assert process.returncode == 0
-    assert int(out) > 30
-    assert DiskCache(root).get(key()) == b"new" * 5000
+    steps, is_right = out.split()
+    assert int(steps) > 30
+    assert is_right == "True"
 
 
 def test_a_writer_killed_at_any_moment_leaves_nothing_that_counts(

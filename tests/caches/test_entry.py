@@ -75,14 +75,29 @@ def test_a_child_closes_the_folders_of_its_parent(tmp_path: Path) -> None:
     folders._reset_after_fork()
 
 
-def test_a_ledger_that_was_left_wrong_is_right_once_it_is_counted(root: Path, key: Any) -> None:
-    DiskCache(root).set(key(), b"image")
+def leave_wrong(root: Path, size: int) -> None:
+    """As a process that is killed between the change of a shard's size and that of the sum."""
     with Ledger.open(f"{root}/v1") as ledger:
-        right = ledger.summary()
-        ledger._write(b"\xff" * 7 + b"\0", 8)
-        assert ledger.summary().size != right.size
-        ledger.count()
-        assert ledger.summary() == right
+        ledger._write(size.to_bytes(8, "little"), 8)
+        assert ledger.summary().size == size
+
+
+def test_a_sum_that_was_left_too_small_is_set_right_by_cleanup(root: Path, key: Any, files: Any) -> None:
+    cache = DiskCache(root)
+    for number in range(20):
+        cache.set(key(number), b"x" * 980)
+    leave_wrong(root, 0)
+    assert DiskCache(root, max_bytes=10_000).cleanup() == 10
+    assert cache.stats()["bytes"] == files.total() == 10_000
+
+
+def test_a_sum_that_was_left_too_large_costs_no_more_than_a_few_entries(root: Path, key: Any, files: Any) -> None:
+    cache = DiskCache(root, max_bytes=100_000)
+    for number in range(50):
+        cache.set(key(number), b"x" * 980)
+    leave_wrong(root, 10**9)
+    cache.set(key(50), b"x" * 980)
+    assert cache.stats()["bytes"] == files.total() >= 48_000
 
 
 def test_a_shard_without_a_measure_stays_so_whatever_comes(root: Path) -> None:

@@ -33,6 +33,8 @@ _PRESETS = (
     Preset("web", 16, 16, FitMode.CONTAIN, 80, format="webp"),
     Preset("fine", 20, 6, FitMode.COVER, 100, format="webp"),
     Preset("new", 8, 8, FitMode.CONTAIN, 50, format="avif"),
+    Preset("film", 10, 10, FitMode.COVER, 60, format="webp", animated=True),
+    Preset("slow", 12, 12, FitMode.CONTAIN, 70, progressive=True),
 )
 # By the checksum of the input, which says nothing else; encoding an AVIF takes as long as ten of the others.
 _TURNS = (*range(7), *range(7), *range(7), *range(7), *range(7), 7)
