@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from imageproxy import DEFAULT, BlobPolicy, Cache, CacheKey, DiskCache, Event, Observer, Preset, Service
+from imageproxy.caches import MemoryCache, TieredCache
 from imageproxy.caches._entry import locate
 
 SIZE = 70_000
@@ -119,6 +120,8 @@ def readers(root: Path) -> dict[str, Reader]:
         "Service.get_image, policy": service(hot, policy=policy),
         "Service.get_image, observer": service(hot, observers=observers),
         "Service.get_image, both": service(hot, policy=policy, observers=observers),
+        "Service.get_image, tiers": service(tiers),
+        "Service.get_image, memory": service(memory),
         "Service.get_image, dict": service(table),
     }
 

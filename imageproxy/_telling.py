@@ -29,6 +29,15 @@ class Teller:
         self.counts: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
         self.bytes: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
 
+    def tell_hit(self, did: str, cid: str, preset: str, size_bytes: int) -> None:
+        """``tell``, for what is told most, and what is waited for."""
+        if self._observers:
+            self.tell("hit", did, cid, preset, size_bytes=size_bytes)
+            return
+        with self._lock:
+            self.counts["hit"] += 1
+            self.bytes["hit"] += size_bytes
+
     def tell(
         self,
         name: EventName,

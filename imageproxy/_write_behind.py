@@ -98,7 +98,8 @@ class WriteBehind:
 
     def _reset(self) -> None:
         """Empty, with locks and threads of this process: what the parent of a fork had queued, the parent writes."""
-        self._pending: dict[CacheKey, Write] = {}  # what readers see: the waiting and those being written
+        self.pending: dict[CacheKey, Write] = {}
+        """What readers see: the waiting and those being written. Where it is empty there is no need to ask ``get``."""
         self._waiting: deque[Write] = deque()
         self._busy: set[Write] = set()  # being written, or dropped and about to be reported
         self._bytes = 0
@@ -110,14 +111,14 @@ class WriteBehind:
 
     def get(self, key: CacheKey) -> bytes | None:
         """The image, if it is queued or being written, and nobody has purged it since. Takes no lock."""
-        write = self._pending.get(key)
+        write = self.pending.get(key)
         return write.data if write is not None and self._fences.holds(key.did, key.cid, write.fence) else None
 
     @property
     def queued(self) -> tuple[int, int]:
         """How many images are queued or being written, and their bytes."""
         with self._changed:
-            return len(self._pending), self._bytes
+            return len(self.pending), self._bytes
 
     def put(self, write: Write) -> None:
         """Queue a write, or drop it where it does not fit. Returns at once; ``report`` is called on another thread."""
@@ -126,7 +127,7 @@ class WriteBehind:
             while self._waiting and self._is_too_old(self._waiting[0]):
                 self._drop(self._waiting.popleft())
             self._bytes += len(write.data)
-            self._pending[write.key] = write
+            self.pending[write.key] = write
             if self._bytes > self._max_bytes or not self._submit(self._write_next):
                 self._drop(write)
             else:
@@ -155,8 +156,8 @@ class WriteBehind:
         write.is_stored = True
         self._changed.notify_all()
         self._bytes -= len(write.data)
-        if self._pending.get(write.key) is write:
-            del self._pending[write.key]
+        if self.pending.get(write.key) is write:
+            del self.pending[write.key]
 
     def _end(self, write: Write) -> None:
         write.is_done = True
