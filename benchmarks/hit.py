@@ -108,6 +108,9 @@ def readers(root: Path) -> dict[str, Reader]:
 
     checking = DiskCache(root, checksums=True)
     table = cast("Cache", DictCache({key(): os.urandom(SIZE)}))
+    memory = MemoryCache(10**8)
+    memory.set(key(), os.urandom(SIZE))
+    tiers = TieredCache(MemoryCache(10**8), hot)
     policy, observers = AllowAll(), [Ignore()]
     return {
         "open, fstat, read, close": bare_read(path),

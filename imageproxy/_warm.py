@@ -39,7 +39,7 @@ class Warming:
         self._on_progress = on_progress
         self._under_way: deque[Flight] = deque()
         self._made = self._cached = 0
-        self._failures: list[WarmFailure] = []
+        self._failures: tuple[WarmFailure, ...] = ()
 
     def run(self, items: Iterable[tuple[str, str]], presets: Sequence[Preset]) -> WarmReport:
         """Make all presets of all items, a bounded number at once."""
@@ -116,9 +116,9 @@ class Warming:
         self._made += made
         self._cached += cached
         if failure is not None:
-            self._failures.append(failure)
+            self._failures = (*self._failures, failure)  # which each report then shares
         if self._on_progress is not None:
             self._on_progress(self._report())
 
     def _report(self) -> WarmReport:
-        return WarmReport(self._made, self._cached, tuple(self._failures))
+        return WarmReport(self._made, self._cached, self._failures)

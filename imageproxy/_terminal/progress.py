@@ -18,7 +18,7 @@ _BAR_WIDTH = 24
 class ProgressBar:
     """A line on ``stream`` if that is a terminal; elsewhere it writes nothing.
 
-    total: how many steps ``advance`` counts up to; not needed for ``show``.
+    total: how many steps ``advance`` counts up to; not needed for ``show`` and ``tell``.
 
     A context manager, which wipes the line when it is left.
     """
@@ -35,9 +35,13 @@ class ProgressBar:
         self._begun += 1
         self._draw(self._begun - 1, self._total, f"{self._begun}/{self._total}  {label}")
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, done: int, total: int, label: str = "") -> None:
         """Show that so many of all steps are done."""
-        self._draw(done, total, f"{100 * done // total} %")
+        self._draw(done, total, f"{100 * done // total} %  {label}".rstrip())
+
+    def tell(self, text: str) -> None:
+        """Show a text without a bar, where it is not known how much there is to do."""
+        self._write(text)
 
     def _draw(self, done: int, total: int, text: str) -> None:
         filled = _BAR_WIDTH * done // total

@@ -1,8 +1,8 @@
-"""Where the photos of the demo come from: drawn on the spot, or the files of a folder."""
+"""Where photos come from: drawn on the spot, or files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from imageproxy.errors import ConfigError, ImageTooLargeError
 from imageproxy.testing.photos import drawn_photos
 
-__all__ = ["Photo", "drawn", "photos_in"]
+__all__ = ["Photo", "drawn", "photo_files", "photos_in"]
 
 
 class Photo(NamedTuple):
@@ -32,7 +32,12 @@ def photos_in(folder: Path, *, max_bytes: int) -> list[Photo]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise ConfigError(f"--photos is {str(folder)!r}; there are no files in it", option="--photos")
-    return [Photo(path.name, partial(_read, path, max_bytes)) for path in files]
+    return photo_files(files, max_bytes=max_bytes)
+
+
+def photo_files(paths: Iterable[Path], *, max_bytes: int) -> list[Photo]:
+    """These files. A larger one than ``max_bytes`` is not read."""
+    return [Photo(path.name, partial(_read, path, max_bytes)) for path in paths]
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

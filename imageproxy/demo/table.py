@@ -46,8 +46,8 @@ def _cells(rendition: Rendition) -> tuple[str, ...]:
     hit = "-" if rendition.hit_seconds is None else f"{rendition.hit_seconds * 1e6:.1f}"
     return (
         rendition.preset,
-        f"{rendition.width}x{rendition.height}",
-        f"{rendition.size_bytes:,}",
+        f"{rendition.picture.width}x{rendition.picture.height}",
+        f"{rendition.picture.size_bytes:,}",
         f"{rendition.cold_seconds * 1e3:.1f}",
         hit,
     )

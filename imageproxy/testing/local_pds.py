@@ -1,7 +1,7 @@
 """A Personal Data Server on this machine, for tests: accounts, blobs and DID documents behind real HTTP.
 
-It answers ``com.atproto.sync.getBlob`` and the lookups of DIDs as the reference servers do, errors and headers
-included, and can be told to fail, to redirect and to keep its callers waiting::
+It answers for blobs, lists of blobs, records, and the lookups of DIDs and handles as the reference servers do, errors
+and headers included, and can be told to fail, to redirect and to keep its callers waiting::
 
     with LocalPDS() as pds, create_service(pds.service_config(cache_path=tmp_path)) as images:
         did = pds.create_account()
@@ -13,47 +13,49 @@ It is made for tests and for trying things out, never for production.
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from typing_extensions import Self
 
 from imageproxy.config import Config
-from imageproxy.errors import InvalidCIDError, InvalidDIDError
-from imageproxy.identifiers import Cid, canonical_cid, canonical_did, compute_cid
+from imageproxy.identifiers import canonical_cid, canonical_did, compute_cid
 from imageproxy.testing._loopback_server import Answer, LoopbackServer, Request
+from imageproxy.testing._pds_answers import (
+    AccountStatus,
+    Blob,
+    blob_answer,
+    can_be_parsed,
+    document,
+    error_answer,
+    invalid_params,
+    is_did,
+    json_answer,
+    redirects_to,
+    text_answer,
+    unavailable,
+)
 
 __all__ = ["AccountStatus", "LocalPDS", "Request"]
 
-AccountStatus = Literal["active", "takendown", "suspended", "deactivated", "deleted"]
-Part = Literal["blob", "directory"]
+Part = Literal["blob", "repo", "directory"]
 
 _GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
+_GET_RECORD = "/xrpc/com.atproto.repo.getRecord"
+_LIST_BLOBS = "/xrpc/com.atproto.sync.listBlobs"
+_RESOLVE_HANDLE = "/xrpc/com.atproto.identity.resolveHandle"
+_WELL_KNOWN_DID = "/.well-known/atproto-did"
+_REPO_PATHS = frozenset({_GET_RECORD, _LIST_BLOBS, _RESOLVE_HANDLE, _WELL_KNOWN_DID})
 _DID_WEB_DOCUMENT = "/.well-known/did.json"
 _PLC_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _HOLD_SECONDS = 60.0  # a test that forgot to release should fail, not hang
-_COMPRESSIBLE = ("text/", "image/svg+xml", "application/json", "application/octet-stream", "application/xml")
-_COMPRESSES_FROM_BYTES = 1024
-_CID_V0 = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}")
-
-# The error name and message of each status but "active", as the reference server words them. It knows no suspension;
-# that name is the lexicon's.
-_UNAVAILABLE: dict[AccountStatus, tuple[str, str]] = {
-    "deleted": ("RepoNotFound", "Could not find repo for DID: {}"),
-    "takendown": ("RepoTakendown", "Repo has been takendown: {}"),
-    "suspended": ("RepoSuspended", "Repo has been suspended: {}"),
-    "deactivated": ("RepoDeactivated", "Repo has been deactivated: {}"),
-}
 _FAILURES = {
     429: ("RateLimitExceeded", "Rate Limit Exceeded"),
     500: ("InternalServerError", "Internal Server Error"),
@@ -64,18 +66,13 @@ _FAILURES = {
 
 
 @dataclass
-class _Blob:
-    data: bytes
-    content_type: str
-    is_taken_down: bool = False
-
-
-@dataclass
 class _Account:
     pds_url: str
+    handle: str
     status: AccountStatus = "active"
     is_tombstoned: bool = False
-    blobs: dict[str, _Blob] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)  # by their URIs
 
 
 class LocalPDS:
@@ -91,7 +88,7 @@ class LocalPDS:
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
         self._requests: list[Request] = []
-        self._failures: dict[Part, deque[Answer]] = {"blob": deque(), "directory": deque()}
+        self._failures: dict[Part, deque[Answer]] = {"blob": deque(), "repo": deque(), "directory": deque()}
         self._changed = threading.Condition()
         self._is_released = threading.Event()
         self._is_released.set()
@@ -124,7 +121,7 @@ class LocalPDS:
         """
         url = self.url
         for _ in range(hops):
-            bridge = LoopbackServer(_redirects_to(url, status))
+            bridge = LoopbackServer(redirects_to(url, status))
             self._bridges.append(bridge)
             url = bridge.url
         return url
@@ -132,13 +129,19 @@ class LocalPDS:
     # Accounts
 
     def create_account(
-        self, did: str | None = None, *, method: Literal["plc", "web"] = "plc", pds_url: str | None = None
+        self,
+        did: str | None = None,
+        *,
+        method: Literal["plc", "web"] = "plc",
+        pds_url: str | None = None,
+        handle: str | None = None,
     ) -> str:
         """Register an account, active and without blobs; returns its DID.
 
         did: ``None`` makes one up: a random ``did:plc``, or with ``method="web"`` this server's own
             ``did:web:localhost%3A{port}``, of which there can be one.
         pds_url: what its document names as its PDS; this server by default.
+        handle: its handle, such as ``"alice.test"``; by default one that is made from the DID.
 
         Raises InvalidDIDError, and ValueError where there is such an account.
         """
@@ -150,13 +153,21 @@ class LocalPDS:
         with self._changed:
             if did in self._accounts:
                 raise ValueError(f"there is an account {did} already")
-            self._accounts[did] = _Account(self.url if pds_url is None else pds_url)
+            self._accounts[did] = _Account(
+                self.url if pds_url is None else pds_url,
+                handle or did.rpartition(":")[2].lower().replace("%3a", "-") + ".test",
+            )
         return did
+
+    def handle_of(self, did: str) -> str:
+        """The account's handle. Nothing but this server and the DID's document knows of it."""
+        with self._changed:
+            return self._account(did).handle
 
     def set_account_status(self, did: str, status: AccountStatus) -> None:
         """Set what the PDS says of the account: all but ``"active"`` make every blob of it an error."""
-        if status != "active" and status not in _UNAVAILABLE:
-            known = ", ".join(map(repr, ("active", *_UNAVAILABLE)))
+        if status not in get_args(AccountStatus):
+            known = ", ".join(map(repr, get_args(AccountStatus)))
             raise ValueError(f"status is {status!r}; it must be one of {known}")
         with self._changed:
             self._account(did).status = status
@@ -181,7 +192,7 @@ class LocalPDS:
         """
         cid = compute_cid(data) if cid is None else canonical_cid(cid)
         with self._changed:
-            self._account(did).blobs[cid] = _Blob(data, content_type)
+            self._account(did).blobs[cid] = Blob(data, content_type)
         return cid
 
     def take_down_blob(self, did: str, cid: str) -> None:
@@ -195,16 +206,30 @@ class LocalPDS:
             self._blob(did, cid)
             del self._account(did).blobs[cid]
 
+    # Records
+
+    def add_record(self, did: str, collection: str, record: dict[str, Any], *, key: str | None = None) -> str:
+        """Store a record, or replace it; returns its ``at://`` URI.
+
+        record: as JSON has it; ``$type`` is added. The blobs it refers to need not be there.
+        key: ``None`` makes one up.
+        """
+        uri = f"at://{did}/{collection}/{key or secrets.token_hex(8)}"
+        with self._changed:
+            self._account(did).records[uri] = {"$type": collection, **record}
+        return uri
+
     # Trouble
 
     def fail_next(self, status: int, count: int = 1, *, retry_after: float | None = None, on: Part = "blob") -> None:
         """Answer the next ``count`` requests with this HTTP status.
 
         retry_after: seconds, for a ``Retry-After`` header; ``None``: no header.
-        on: which requests: ``"blob"`` for getBlob, ``"directory"`` for lookups of DIDs.
+        on: which requests: ``"blob"`` for getBlob, ``"repo"`` for records, lists of blobs and handles,
+            ``"directory"`` for lookups of DIDs.
         """
         phrase = HTTPStatus(status).phrase
-        failure = _error(status, *_FAILURES.get(status, (phrase.replace(" ", ""), phrase)))
+        failure = error_answer(status, *_FAILURES.get(status, (phrase.replace(" ", ""), phrase)))
         if retry_after is not None:
             failure = failure._replace(headers={**failure.headers, "retry-after": f"{retry_after:g}"})
         with self._changed:
@@ -261,7 +286,7 @@ class LocalPDS:
         except KeyError:
             raise LookupError(f"no account {did} here") from None
 
-    def _blob(self, did: str, cid: str) -> _Blob:
+    def _blob(self, did: str, cid: str) -> Blob:
         try:
             return self._account(did).blobs[cid]
         except KeyError:
@@ -274,36 +299,80 @@ class LocalPDS:
         path = urlsplit(request.path).path
         if path == _GET_BLOB:
             self._is_released.wait(_HOLD_SECONDS)
-            with self._changed:
-                return self._failure("blob") or self._answer_get_blob(request)
-        if path.startswith("/xrpc/"):
-            return _error(501, "MethodNotImplemented", "Method Not Implemented")
+        elif path.startswith("/xrpc/") and path not in _REPO_PATHS:
+            return error_answer(501, "MethodNotImplemented", "Method Not Implemented")
+        part: Part = "blob" if path == _GET_BLOB else "repo" if path in _REPO_PATHS else "directory"
         with self._changed:
-            return self._failure("directory") or self._answer_lookup(path)
+            return self._failure(part) or self._answer_part(path, request)
+
+    def _answer_part(self, path: str, request: Request) -> Answer:
+        if path == _GET_BLOB:
+            return self._answer_get_blob(request)
+        if path == _GET_RECORD:
+            return self._answer_get_record(_query(request))
+        if path == _LIST_BLOBS:
+            return self._answer_list_blobs(_query(request))
+        if path == _RESOLVE_HANDLE:
+            did = self._did_of(_query(request).get("handle", ""))
+            failure = error_answer(400, "HandleNotFound", "Unable to resolve handle")
+            return json_answer(200, {"did": did}) if did else failure
+        if path == _WELL_KNOWN_DID:
+            did = self._did_of(request.headers.get("host", "").partition(":")[0])
+            return text_answer(200, did) if did else text_answer(404, "User not found")
+        return self._answer_lookup(path)
 
     def _failure(self, part: Part) -> Answer | None:
         return self._failures[part].popleft() if self._failures[part] else None
 
+    def _did_of(self, handle: str) -> str | None:
+        found = (did for did, account in self._accounts.items() if account.handle == handle.lower())
+        return next(found, None)
+
+    def _answer_get_record(self, query: dict[str, str]) -> Answer:
+        for name in ("repo", "collection", "rkey"):
+            if name not in query:
+                return invalid_params(_method(_GET_RECORD), f'Missing required key "{name}"')
+        did = self._did_of(query["repo"]) or query["repo"]
+        account = self._accounts.get(did)
+        if account is None:
+            return error_answer(400, "InvalidRequest", "Could not locate record")
+        uri = f"at://{did}/{query['collection']}/{query['rkey']}"
+        if uri not in account.records:
+            return error_answer(400, "RecordNotFound", f"Could not locate record: {uri}")
+        return json_answer(200, {"uri": uri, "value": account.records[uri]})
+
+    def _answer_list_blobs(self, query: dict[str, str]) -> Answer:
+        did = query.get("did", "")
+        if not is_did(did):
+            return invalid_params(_method(_LIST_BLOBS), f"Invalid DID (got {json.dumps(did)})")
+        account = self._accounts.get(did)
+        refusal = unavailable(did, "deleted" if account is None else account.status)
+        if refusal is not None:
+            return refusal
+        blobs = {} if account is None else account.blobs
+        after = sorted(cid for cid in blobs if cid > query.get("cursor", ""))
+        page = after[: int(query.get("limit", "500"))]
+        return json_answer(200, {"cids": page, **({"cursor": page[-1]} if page else {})})
+
     def _answer_get_blob(self, request: Request) -> Answer:
-        params = parse_qs(urlsplit(request.path).query)
+        query = _query(request)
         for name in ("did", "cid"):
-            if name not in params:
-                return _invalid_params(f'Missing required key "{name}"')
-        did, cid = params["did"][0], params["cid"][0]
-        if not _is_did(did):
-            return _invalid_params(f"Invalid DID (got {json.dumps(did)})")
+            if name not in query:
+                return invalid_params(_method(_GET_BLOB), f'Missing required key "{name}"')
+        did, cid = query["did"], query["cid"]
+        if not is_did(did):
+            return invalid_params(_method(_GET_BLOB), f"Invalid DID (got {json.dumps(did)})")
         account = self._accounts.get(did)
         blob = account.blobs.get(cid) if account is not None else None
         # The reference takes a CID apart, so one that merely follows the syntax fails; unless a test stored it here.
-        if blob is None and not _can_be_parsed(cid):
-            return _invalid_params(f"Invalid CID string (got {json.dumps(cid)})")
-        status = "deleted" if account is None else account.status
-        if status != "active":
-            name, message = _UNAVAILABLE[status]
-            return _error(400, name, message.format(did))
+        if blob is None and not can_be_parsed(cid):
+            return invalid_params(_method(_GET_BLOB), f"Invalid CID string (got {json.dumps(cid)})")
+        refusal = unavailable(did, "deleted" if account is None else account.status)
+        if refusal is not None:
+            return refusal
         if blob is None or blob.is_taken_down:
-            return _error(400, "InvalidRequest", "Blob not found")
-        return _blob_answer(cid, blob, request)
+            return error_answer(400, "InvalidRequest", "Blob not found")
+        return blob_answer(cid, blob, request)
 
     def _answer_lookup(self, path: str) -> Answer:
         if path == _DID_WEB_DOCUMENT:
@@ -312,67 +381,16 @@ class LocalPDS:
             did = unquote(path.removeprefix("/"))
         account = self._accounts.get(did)
         if account is None:
-            return _json(404, {"message": f"DID not registered: {did}"})
+            return json_answer(404, {"message": f"DID not registered: {did}"})
         if account.is_tombstoned:
-            return _json(410, {"message": f"DID not available: {did}"})
-        return _json(200, _document(did, account.pds_url), content_type="application/did+ld+json")
+            return json_answer(410, {"message": f"DID not available: {did}"})
+        return json_answer(200, document(did, account.pds_url, account.handle), content_type="application/did+ld+json")
 
 
-def _blob_answer(cid: str, blob: _Blob, request: Request) -> Answer:
-    is_text = blob.content_type.startswith("text/") and "charset" not in blob.content_type
-    is_compressible = blob.content_type.startswith(_COMPRESSIBLE) and len(blob.data) >= _COMPRESSES_FROM_BYTES
-    headers = {
-        "access-control-allow-origin": "*",
-        "cache-control": "private",
-        "vary": "Authorization, Accept-Encoding" if is_compressible else "Authorization",
-        "x-content-type-options": "nosniff",
-        "content-disposition": f'attachment; filename="{cid}"',
-        "content-security-policy": "default-src 'none'; sandbox",
-        "content-type": blob.content_type + ("; charset=utf-8" if is_text else ""),
-    }
-    # The reference server prefers br, which the standard library cannot make.
-    if is_compressible and request.method == "GET" and "gzip" in request.headers.get("accept-encoding", ""):
-        return Answer(200, {**headers, "content-encoding": "gzip"}, gzip.compress(blob.data), is_chunked=True)
-    return Answer(200, headers, blob.data)
+def _query(request: Request) -> dict[str, str]:
+    """The first value of each parameter."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(request.path).query).items()}
 
 
-def _document(did: str, pds_url: str) -> dict[str, Any]:
-    handle = did.rpartition(":")[2].lower().replace("%3a", "-")
-    return {
-        "@context": ["https://www.w3.org/ns/did/v1"],
-        "id": did,
-        "alsoKnownAs": [f"at://{handle}.test"],
-        "verificationMethod": [],
-        "service": [{"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds_url}],
-    }
-
-
-def _redirects_to(url: str, status: int) -> Callable[[Request], Answer]:
-    return lambda request: Answer(status, {"location": url + request.path, "content-type": "text/plain"}, b"moved")
-
-
-def _json(status: int, value: object, content_type: str = "application/json") -> Answer:
-    return Answer(status, {"content-type": f"{content_type}; charset=utf-8"}, json.dumps(value).encode())
-
-
-def _error(status: int, name: str, message: str) -> Answer:
-    return _json(status, {"error": name, "message": message})
-
-
-def _invalid_params(issue: str) -> Answer:
-    return _error(400, "InvalidRequest", f"Invalid com.atproto.sync.getBlob params: {issue}")
-
-
-def _is_did(text: str) -> bool:
-    try:
-        canonical_did(text)
-    except InvalidDIDError:
-        return False
-    return True
-
-
-def _can_be_parsed(cid: str) -> bool:
-    try:
-        return Cid.parse(cid).is_verifiable or bool(_CID_V0.fullmatch(cid))
-    except InvalidCIDError:
-        return False
+def _method(path: str) -> str:
+    return path.rpartition("/")[2]

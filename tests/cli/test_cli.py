@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,11 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from imageproxy import __version__
-from imageproxy.cli import main
-from imageproxy.presets import DEFAULT
+from imageproxy.cli import _parser, main
 from imageproxy.testing import LocalPDS
 
 COMMAND = (sys.executable, "-m", "imageproxy")
@@ -24,23 +22,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, timeout=60, check=False)
 
 
-def test_presets_are_listed_with_what_they_make(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["presets"]) == 0
-
-    heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["name", "box", "fit", "quality", "format"]
-    assert [line.split()[0] for line in lines] == [preset.name for preset in DEFAULT]
-    assert ["avatar", "1000x1000", "cover", "85", "jpeg"] in [line.split() for line in lines]
-    assert ["content_preview", "800x-", "contain", "80", "jpeg"] in [line.split() for line in lines]
-
-
 def test_module_is_the_command() -> None:
     done = run("--version")
 
     assert (done.returncode, done.stdout.decode().strip(), done.stderr) == (0, f"imageproxy {__version__}", b"")
 
 
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["get", "avatar"], ["demo", "--photos"], ["presets", "more"]])
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["get"], ["demo", "--photos"], ["presets", "more"]])
 def test_command_that_is_not_understood_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -49,118 +37,53 @@ def test_command_that_is_not_understood_exits_with_2(arguments: list[str], capsy
     assert "usage: imageproxy" in capsys.readouterr().err
 
 
-def test_get_writes_the_image_to_a_file(
-    pds: LocalPDS, make_photo: Callable[..., bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    did = pds.create_account()
-    cid = pds.add_blob(did, make_photo())
-
-    assert main(["get", "banner", did, cid, "-o", str(tmp_path / "banner.jpg")]) == 0
-
-    with Image.open(tmp_path / "banner.jpg") as image:
-        assert (image.format, image.size) == ("JPEG", (640, 300))
-    assert capsys.readouterr() == ("", "")
-
-
-def test_get_writes_the_image_to_stdout_and_takes_it_from_the_cache_next_time(
-    pds: LocalPDS, make_photo: Callable[..., bytes], capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    did = pds.create_account()
-    cid = pds.add_blob(did, make_photo())
-
-    assert main(["get", "avatar", did, cid]) == 0
-    first = capfdbinary.readouterr().out
-    assert main(["get", "avatar", did, cid]) == 0
-
-    assert capfdbinary.readouterr().out == first
-    with Image.open(io.BytesIO(first)) as image:
-        assert image.size == (1000, 1000)
-    assert len(pds.blob_requests) == 1
-
-
-def test_get_asks_the_pds_that_it_is_given(pds: LocalPDS, make_photo: Callable[..., bytes], tmp_path: Path) -> None:
-    did = pds.create_account(pds_url="https://elsewhere.test")
-    cid = pds.add_blob(did, make_photo())
-
-    assert main(["get", "avatar", did, cid, "--pds", pds.url, "-o", str(tmp_path / "a.jpg")]) == 0
-
-    assert pds.requests == pds.blob_requests
-
-
-def test_get_does_not_fill_the_terminal_with_an_image(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-
-    with pytest.raises(SystemExit) as ended:
-        main(["get", "avatar", "did:web:example.com", CID])
-
-    assert ended.value.code == 2
-    assert "name a file with -o" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("preset", "cid", "told"),
-    [("poster", CID, "no preset 'poster'"), ("avatar", "x", "not a CID: 'x'"), ("avatar", CID, "")],
-    ids=["preset", "cid", "absent"],
-)
-def test_error_of_the_library_is_one_line_and_exits_with_1(
-    pds: LocalPDS, preset: str, cid: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    did = pds.create_account()
-
-    assert main(["get", preset, did, cid, "-o", str(tmp_path / "no.jpg")]) == 1
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("imageproxy: ")
-    assert err.count("\n") == 1
-    assert told in err
-    assert not (tmp_path / "no.jpg").exists()
-
-
 def test_wrong_variable_is_told_by_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IMAGE_PROXY_CACHE_MAX_GB", "plenty")
 
-    assert main(["get", "avatar", "did:web:example.com", CID, "-o", str(tmp_path / "no.jpg")]) == 1
+    assert main(["get", "did:web:example.com", CID, "-o", str(tmp_path / "no.jpg")]) == 1
 
     assert capsys.readouterr().err.startswith("imageproxy: IMAGE_PROXY_CACHE_MAX_GB is 'plenty'")
 
 
-def test_file_that_cannot_be_written_is_one_line(
-    pds: LocalPDS, make_photo: Callable[..., bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+# With the number of requests after which a blob is asked for, for certain.
+WAITING = [
+    (["get", "{did}", CID], 2),
+    (["get", "{did}", CID, "-o", "image.jpg"], 2),
+    (["warm", "--account", "{did}"], 5),
+]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals and pipes")
+@pytest.mark.parametrize(("arguments", "requests"), WAITING)
+def test_ctrl_c_exits_with_130_and_says_nothing(
+    pds: LocalPDS, arguments: list[str], requests: int, tmp_path: Path, make_photo: Callable[..., bytes]
 ) -> None:
     did = pds.create_account()
-    cid = pds.add_blob(did, make_photo())
-
-    assert main(["get", "avatar", did, cid, "-o", str(tmp_path / "nowhere" / "a.jpg")]) == 1
-
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "nowhere" in err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals and pipes")
-def test_ctrl_c_exits_with_130_and_says_nothing(pds: LocalPDS) -> None:
-    did = pds.create_account()
+    for number in range(40):
+        pds.add_blob(did, make_photo(8 + number))
     pds.hold()
     with subprocess.Popen(
-        [*COMMAND, "get", "avatar", did, CID], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *(argument.format(did=did) for argument in arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
     ) as command:
-        pds.wait_for_requests(2, timeout=30)  # the account is looked up, the blob is asked for
+        pds.wait_for_requests(requests, timeout=30)
         command.send_signal(signal.SIGINT)
-        out, err = command.communicate(timeout=30)
+        out, err = command.communicate(timeout=10)  # though the PDS says nothing for a minute
 
     assert (command.returncode, out, err) == (130, b"", b"")
+    assert not (tmp_path / "image.jpg").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals and pipes")
-def test_reader_that_is_gone_is_no_reason_to_complain() -> None:
+@pytest.mark.parametrize("arguments", [["presets"], ["presets", "--json"], ["cache", "stats", "--root", "."]])
+def test_reader_that_is_gone_is_no_reason_to_complain(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with subprocess.Popen([*COMMAND, "presets"], stdout=writer, stderr=subprocess.PIPE) as command:
+    with subprocess.Popen([*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE) as command:
         os.close(writer)
         _, err = command.communicate(timeout=30)
 
@@ -181,3 +104,38 @@ def test_character_that_the_terminal_lacks_becomes_a_question_mark(tmp_path: Pat
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"hit ?s" in done.stdout
+
+
+COMMANDS = ["demo", "preview", "presets", "get", "warm", "purge", "cache"]
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+
+    assert ended.value.code == 0
+    listed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [words[0] for words in listed if words and words[0] in COMMANDS] == COMMANDS
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "cache stats", "cache cleanup", "cache verify", "cache purge"])
+def test_help_of_each_command_has_examples_that_are_understood(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+
+    assert ended.value.code == 0
+    _, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    assert examples.startswith("  imageproxy ")
+    for line in examples.splitlines():
+        words = shlex.split(line.rpartition("imageproxy")[2].partition("|")[0].partition(">")[0])
+        assert _parser().parse_args(words).run
+
+
+@pytest.mark.parametrize("arguments", [["presets"], ["--help"], ["get"], ["get", "x", "y", "-o", "z"]])
+def test_what_is_no_terminal_is_sent_no_colours(arguments: list[str]) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, timeout=60, check=False)
+
+    assert done.stdout + done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -98,6 +99,25 @@ def test_photos_are_drawn_where_none_are_given(output: Path, capsys: pytest.Capt
     assert f"{6 * len(names)} images made from {len(names)} photos." in page.text
     assert [str(image["alt"]) for image in page.images[::7]] == [f"{name}, as uploaded" for name in names]
     assert len(capsys.readouterr().out.partition("\n\n")[0].splitlines()) == 2 + 6 * len(names)
+
+
+def test_result_as_json(
+    photos: Path, output: Path, make_photo: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "a.txt").write_text("no photo")
+    (photos / "one.jpg").write_bytes(make_photo(900, 600))
+
+    assert main(["demo", "--photos", str(photos), "--output", str(output), "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["page"] == str(output / "index.html")
+    text, photo = told["photos"]
+    assert (text["name"], text["original"], text["images"], len(text["failures"])) == ("a.txt", None, [], 6)
+    assert (photo["original"]["width"], photo["original"]["height"], photo["failures"]) == (900, 600, [])
+    assert [image["preset"] for image in photo["images"]] == PRESETS
+    for image in photo["images"]:
+        assert image["bytes"] == (output / image["file"]).stat().st_size
+        assert image["cold_seconds"] > image["hit_seconds"] > 0
 
 
 def test_page_needs_nothing_from_elsewhere(photos: Path, output: Path, make_photo: Callable[..., bytes]) -> None:

@@ -9,7 +9,7 @@ from imageproxy.errors import ConfigError
 
 
 def files(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} - {".imageproxy-demo"}
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} - {".imageproxy-files"}
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -66,10 +66,10 @@ def test_broken_off_demo_is_replaced_too(tmp_path: Path) -> None:
 def test_list_that_was_tampered_with_reaches_nothing_else(tmp_path: Path, name: str) -> None:
     root = tmp_path / "demo"
     OutputFolder(root)
-    (root / ".imageproxy-demo").write_text(f"{name}\n")
+    (root / ".imageproxy-files").write_text(f"{name}\n")
     (tmp_path / "outside.txt").write_text("mine")
     (root / "notes.txt").write_text("mine")
 
     OutputFolder(root)
 
-    assert files(tmp_path) - {str(Path("demo/.imageproxy-demo"))} == {"outside.txt", str(Path("demo/notes.txt"))}
+    assert files(tmp_path) - {str(Path("demo/.imageproxy-files"))} == {"outside.txt", str(Path("demo/notes.txt"))}

@@ -40,6 +40,19 @@ def test_share_is_shown_and_drawn_again_only_when_it_changes(monkeypatch: pytest
     assert len(lines) < 150
 
 
+def test_text_is_shown_where_there_is_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+
+    with ProgressBar(terminal) as bar:
+        bar.tell("listing: 5 blobs")
+        bar.show(1, 4, "3 to come")
+
+    told, shown, _ = (line.rstrip() for line in terminal.getvalue().split("\r") if line)
+    assert told == "listing: 5 blobs"
+    assert shown == "[######..................] 25 %  3 to come"
+
+
 @pytest.mark.parametrize("columns", [20, 40, 200])
 def test_line_never_wraps(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -319,6 +319,109 @@ def test_did_web_of_this_server_has_its_document_at_the_well_known_path(
     assert get_blob(session, pds.url, did, cid).content == DATA
 
 
+def xrpc(session: requests.Session, pds: LocalPDS, method: str, **query: str) -> requests.Response:
+    return session.get(f"{pds.url}/xrpc/{method}", params=query, timeout=10)
+
+
+def test_record_is_given_back_with_its_type(pds: LocalPDS, session: requests.Session) -> None:
+    did = pds.create_account(handle="alice.test")
+    uri = pds.add_record(did, "app.bsky.feed.post", {"text": "hello"}, key="1")
+
+    for repo in (did, "alice.test"):
+        answer = xrpc(session, pds, "com.atproto.repo.getRecord", repo=repo, collection="app.bsky.feed.post", rkey="1")
+        assert answer.json() == {"uri": uri, "value": {"$type": "app.bsky.feed.post", "text": "hello"}}
+    assert uri == f"at://{did}/app.bsky.feed.post/1"
+    assert pds.add_record(did, "app.bsky.feed.post", {}) != pds.add_record(did, "app.bsky.feed.post", {})
+
+
+@pytest.mark.parametrize(
+    ("repo", "rkey", "error"),
+    [
+        ("{did}", "2", ("RecordNotFound", "Could not locate record: at://{did}/a.b.c/2")),
+        ("did:web:example.com", "1", ("InvalidRequest", "Could not locate record")),
+        ("nobody.test", "1", ("InvalidRequest", "Could not locate record")),
+    ],
+)
+def test_record_that_is_not_there_is_worded_as_the_reference_does(
+    pds: LocalPDS, session: requests.Session, repo: str, rkey: str, error: tuple[str, str]
+) -> None:
+    did = pds.create_account()
+    pds.add_record(did, "a.b.c", {}, key="1")
+
+    answer = xrpc(session, pds, "com.atproto.repo.getRecord", repo=repo.format(did=did), collection="a.b.c", rkey=rkey)
+
+    name, message = error
+    assert answer.status_code == 400
+    assert answer.json() == {"error": name, "message": message.format(did=did)}
+
+
+def test_question_without_a_key_is_refused(pds: LocalPDS, session: requests.Session) -> None:
+    answer = xrpc(session, pds, "com.atproto.repo.getRecord", repo="alice.test", rkey="1")
+
+    assert answer.status_code == 400
+    assert answer.json()["message"] == 'Invalid com.atproto.repo.getRecord params: Missing required key "collection"'
+
+
+def test_blobs_are_listed_in_pages_until_one_is_empty(pds: LocalPDS, session: requests.Session) -> None:
+    did = pds.create_account()
+    cids = sorted(pds.add_blob(did, b"%d" % number) for number in range(5))
+
+    pages: list[dict[str, Any]] = []
+    cursor = ""
+    while not pages or pages[-1]["cids"]:
+        query = {"did": did, "limit": "2", **({"cursor": cursor} if cursor else {})}
+        pages.append(xrpc(session, pds, "com.atproto.sync.listBlobs", **query).json())
+        cursor = pages[-1].get("cursor", "")
+
+    assert [page["cids"] for page in pages] == [cids[:2], cids[2:4], cids[4:], []]
+    assert [page.get("cursor") for page in pages] == [cids[1], cids[3], cids[4], None]
+
+
+@pytest.mark.parametrize(
+    ("did", "error"), [("did:web:example.com", "RepoNotFound"), ("{did}", "RepoTakendown"), ("alice", "InvalidRequest")]
+)
+def test_blobs_of_an_account_that_is_not_there_are_not_listed(
+    pds: LocalPDS, session: requests.Session, did: str, error: str
+) -> None:
+    account = pds.create_account()
+    pds.set_account_status(account, "takendown")
+
+    answer = xrpc(session, pds, "com.atproto.sync.listBlobs", did=did.format(did=account))
+
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+def test_handle_leads_to_its_account_and_back(pds: LocalPDS, session: requests.Session) -> None:
+    did = pds.create_account(handle="alice.test")
+
+    answer = xrpc(session, pds, "com.atproto.identity.resolveHandle", handle="Alice.test")
+    well_known = session.get(f"{pds.url}/.well-known/atproto-did", headers={"host": "alice.test:80"}, timeout=10)
+
+    assert answer.json() == {"did": did}
+    assert (well_known.text, well_known.headers["content-type"]) == (did, "text/plain; charset=utf-8")
+    assert session.get(f"{pds.plc_url}/{did}", timeout=10).json()["alsoKnownAs"] == ["at://alice.test"]
+    assert pds.handle_of(did) == "alice.test"
+    assert re.fullmatch(r"[a-z2-7]{24}\.test", pds.handle_of(pds.create_account()))
+
+
+def test_handle_that_nobody_has_is_not_found(pds: LocalPDS, session: requests.Session) -> None:
+    answer = xrpc(session, pds, "com.atproto.identity.resolveHandle", handle="alice.test")
+    well_known = session.get(f"{pds.url}/.well-known/atproto-did", headers={"host": "alice.test"}, timeout=10)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "HandleNotFound")
+    assert (well_known.status_code, well_known.text) == (404, "User not found")
+
+
+def test_failures_of_the_repo_are_scripted_apart(pds: LocalPDS, session: requests.Session) -> None:
+    did = pds.create_account()
+    cid = pds.add_blob(did, DATA)
+    pds.fail_next(502, on="repo")
+
+    assert get_blob(session, pds.url, did, cid).status_code == 200
+    assert xrpc(session, pds, "com.atproto.sync.listBlobs", did=did).status_code == 502
+    assert xrpc(session, pds, "com.atproto.sync.listBlobs", did=did).status_code == 200
+
+
 def test_scripted_failures_come_first_and_then_stop(pds: LocalPDS, session: requests.Session) -> None:
     did = pds.create_account()
     cid = pds.add_blob(did, DATA)
@@ -405,7 +508,7 @@ def test_unknown_account_or_blob_is_a_lookup_error(pds: LocalPDS) -> None:
         pds.add_blob("did:web:example.com", DATA)
     with pytest.raises(LookupError, match="no blob"):
         pds.remove_blob(did, ELSEWHERE)
-    with pytest.raises(ValueError, match="'gone'; it must be one of 'active', 'deleted'"):
+    with pytest.raises(ValueError, match="'gone'; it must be one of 'active', 'takendown'"):
         pds.set_account_status(did, "gone")  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from imageproxy._terminal import ProgressBar
 from imageproxy.cli.cache.folder import add_options, cache_for
-from imageproxy.cli.command import Commands
+from imageproxy.cli.command import Commands, add_command
 from imageproxy.cli.output import counted, say, say_json
 from imageproxy.cli.units import read_days, read_size, shown_size
 from imageproxy.config import Config
@@ -18,11 +18,13 @@ __all__ = ["add_to"]
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "cleanup",
-        help="remove what is expired or over the limit",
+        summary="remove what is expired or over the limit",
         description="Removes what is expired, what was used longest ago where the cache is over the limit, and what "
         "killed processes left. A service does this by itself from time to time.",
+        examples=("imageproxy cache cleanup --max-bytes 2GB --ttl-days 7",),
     )
     add_options(parser)
     parser.add_argument(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from imageproxy.caches import DiskCache
+from imageproxy.cli.command import add_json
 from imageproxy.config import Config
 from imageproxy.errors import ConfigError
 
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the cache folder; by default that of IMAGE_PROXY_CACHE_PATH, or the user's",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json(parser)
 
 
 def cache_for(root: Path | None, config: Config) -> DiskCache:

@@ -12,7 +12,7 @@ from imageproxy.caches._entry import SHARDS, EntryInfo
 from imageproxy.cli.cache.census import take_census
 from imageproxy.cli.cache.folder import add_options, cache_for
 from imageproxy.cli.cache.report import as_text, as_values
-from imageproxy.cli.command import Commands
+from imageproxy.cli.command import Commands, add_command
 from imageproxy.cli.output import say, say_json
 from imageproxy.config import Config
 
@@ -21,12 +21,14 @@ __all__ = ["add_to"]
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "stats",
-        help="tell what is in the cache",
+        summary="tell what is in the cache",
         description="Tells how much is in the cache, how old and how large its entries are, and which accounts have "
         "most. Accounts appear as the digests that name their files. Changes nothing. Times are in UTC, a KiB is 1024 "
         "bytes.",
+        examples=("imageproxy cache stats --json",),
     )
     add_options(parser)
     parser.set_defaults(run=_run)

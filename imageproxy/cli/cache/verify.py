@@ -7,7 +7,7 @@ import sys
 
 from imageproxy._terminal import ProgressBar
 from imageproxy.cli.cache.folder import add_options, cache_for
-from imageproxy.cli.command import Commands
+from imageproxy.cli.command import Commands, add_command
 from imageproxy.cli.output import counted, say, say_json
 from imageproxy.config import Config
 
@@ -16,12 +16,14 @@ __all__ = ["add_to"]
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "verify",
-        help="read everything, and remove what is damaged",
+        summary="read everything, and remove what is damaged",
         description="Reads every entry, and removes those that are cut short or have flipped bits; they are made anew "
         "when they are next asked for. Exits with 0 also where some were: afterwards the cache is sound. "
         "With --json, damaged_entries tells how many.",
+        examples=("imageproxy cache verify --root /var/cache/images",),
     )
     add_options(parser)
     parser.set_defaults(run=_run)
