@@ -2,8 +2,7 @@
 
 A queued image is readable, so that nobody notices that it is not stored yet. The queue is bounded in bytes and in age;
 what does not fit is dropped, since a cache can do without any one image, and so is what comes while a cache that failed
-several times in a row is left alone. A purge fences it: what waits is dropped, what
-is being written is waited for.
+several times in a row is left alone. A purge fences it: what waits is dropped, what is being written is waited for.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def cache_write_error_count() -> int:
 class Write:
     """One image on its way to the cache. ``fence`` is the one that it was fetched under."""
 
-    __slots__ = ("data", "fence", "is_done", "is_dropped", "is_stored", "key", "preset", "queued_at")
+    __slots__ = ("data", "fence", "is_done", "is_dropped", "is_settled", "key", "preset", "queued_at")
 
     def __init__(self, key: CacheKey, data: bytes, preset: str, fence: Hashable) -> None:
         self.key = key
@@ -66,7 +65,7 @@ class Write:
         self.fence = fence
         self.queued_at = 0.0
         self.is_dropped = False
-        self.is_stored = False
+        self.is_settled = False
         """Whether the cache is through with it, for better or worse."""
         self.is_done = False
         """Whether that was reported, too."""
@@ -94,6 +93,7 @@ class WriteBehind:
         self._report = report
         self._clock = clock
         self._breaker = Breaker(clock, patience=_PATIENCE)
+        self._is_closed = False
         self._reset()
 
     def _reset(self) -> None:
@@ -103,7 +103,7 @@ class WriteBehind:
         self._waiting: deque[Write] = deque()
         self._busy: set[Write] = set()  # being written, or dropped and about to be reported
         self._bytes = 0
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition()
         self._breaker.reset_after_fork()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="imageproxy-write")
 
@@ -128,7 +128,7 @@ class WriteBehind:
                 self._drop(self._waiting.popleft())
             self._bytes += len(write.data)
             self.pending[write.key] = write
-            if self._bytes > self._max_bytes or not self._submit(self._write_next):
+            if self._is_closed or self._bytes > self._max_bytes or not self._submit(self._write_next):
                 self._drop(write)
             else:
                 self._waiting.append(write)
@@ -153,7 +153,7 @@ class WriteBehind:
             self._end(write)
 
     def _hide(self, write: Write) -> None:
-        write.is_stored = True
+        write.is_settled = True
         self._changed.notify_all()
         self._bytes -= len(write.data)
         if self.pending.get(write.key) is write:
@@ -187,22 +187,22 @@ class WriteBehind:
         is_stored, error, began = True, None, time.monotonic()
         try:
             is_stored = self._fences.store(write.key, write.data, write.fence)
-        except Exception as raised:  # noqa: BLE001 - a cache may raise what it likes
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, somebody may wait for this write
             error = raised
+        seconds = time.monotonic() - began
+        self._note(write, ticket, error)
         with self._changed:
             if not is_stored:  # a purge by another process came first
                 self._drop(write)
                 return
             self._hide(write)
-        seconds = time.monotonic() - began
-        self._note(write, ticket, error)
         try:
             self._report(write, "cache_written" if error is None else "cache_write_failed", seconds, error)
         finally:
             with self._changed:
                 self._end(write)
 
-    def _note(self, write: Write, ticket: int, error: Exception | None) -> None:
+    def _note(self, write: Write, ticket: int, error: BaseException | None) -> None:
         if error is None:
             if self._breaker.succeeded(ticket):
                 _log.info("images can be cached again")
@@ -227,7 +227,7 @@ class WriteBehind:
             for write in dropped:
                 self._drop(write)
             # The store is waited for, not the report: an observer may purge.
-            is_over = self._changed.wait_for(lambda: all(write.is_stored for write in being_written), timeout)
+            is_over = self._changed.wait_for(lambda: all(write.is_settled for write in being_written), timeout)
         return len(dropped), is_over
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -237,7 +237,9 @@ class WriteBehind:
             return self._changed.wait_for(lambda: all(write.is_done for write in queued), timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Flush, then drop what is left and let the threads go. Nothing is queued any more."""
+        """Flush, then drop what is left and let the threads go. Nothing is queued any more, from the first moment."""
+        with self._changed:
+            self._is_closed = True
         is_over = self.flush(timeout)
         with self._changed:
             while self._waiting:

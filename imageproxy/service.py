@@ -425,7 +425,8 @@ class Service:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every image that was answered so far is written to the cache, or dropped.
 
-        ``False`` when ``timeout`` seconds were not enough.
+        ``False`` when ``timeout`` seconds were not enough. Not for a signal handler: it may have interrupted what it
+        then waits for; set an Event there.
         """
         return self._writes.flush(_seconds(timeout))
 
@@ -433,7 +434,8 @@ class Service:
         """Refuse new calls, fail what has not begun, finish what has, and write what is queued.
 
         ``False`` when ``timeout`` seconds were not enough for that; what was left is dropped. Calling it again waits
-        again and does no harm. Backends are not closed: they belong to whoever made them.
+        again and does no harm. Backends are not closed: they belong to whoever made them. Not for a signal handler, as
+        ``flush``.
         """
         timeout = _seconds(timeout)
         self._is_closed = True

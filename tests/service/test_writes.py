@@ -3,6 +3,7 @@
 import errno
 import logging
 import threading
+import time
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,6 +34,23 @@ class GatedCache(FakeCache):
         self.is_writing.release()
         assert self.may_write.wait(WAIT)
         super().set(key, data)
+
+
+class FencedCache(FakeCache):
+    """A cache that another process purges, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.purges_seen = 0
+
+    def fence(self, did: str, cid: str) -> Hashable:
+        return self.purges_seen
+
+    def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
+        if fence != self.purges_seen:
+            return False
+        self.set(key, data)
+        return True
 
 
 class Queue:
@@ -172,6 +190,59 @@ def test_a_cache_that_fails_is_left_alone_and_tried_again(caplog: pytest.LogCapt
     assert told[-1] == "images can be cached again"
 
 
+def test_a_probe_that_a_purge_refuses_is_an_answer_too() -> None:
+    cache = FencedCache()
+    outcomes: list[WriteOutcome] = []
+    clock = [0.0]
+    writes = WriteBehind(
+        Fences(cache, Teller(())),
+        max_bytes=1000,
+        max_age_seconds=100,
+        report=lambda write, outcome, seconds, error: outcomes.append(outcome),
+        clock=lambda: clock[0],
+    )
+
+    def put(fence: Hashable) -> WriteOutcome:
+        writes.put(Write(CacheKey("avatar", DID, CID, "image/jpeg"), b"image", "avatar", fence))
+        assert writes.flush(WAIT)
+        return outcomes[-1]
+
+    cache.fail_writes = OSError("away")
+    assert [put(0) for _ in range(3)] == ["cache_write_failed"] * 3
+    cache.fail_writes = None
+    clock[0] += 1.1
+    assert put("an older fence") == "cache_write_dropped"
+    assert put(0) == "cache_written"
+    assert writes.close(WAIT)
+
+
+def test_whatever_a_cache_raises_nobody_waits_for_ever() -> None:
+    class Exiting(FakeCache):
+        def set(self, key: CacheKey, data: bytes) -> None:
+            raise SystemExit
+
+    with fake_service(cache=Exiting()) as images:
+        images.get_image("avatar", DID, CID)
+        assert images.flush(WAIT)
+        stats = images.stats()
+        assert (stats.cache_write_errors, stats.queued_writes, stats.queued_write_bytes) == (1, 0, 0)
+        assert images.purge(DID).is_complete
+
+
+def test_what_comes_while_the_queue_is_closed_is_dropped() -> None:
+    queue = Queue()
+    queue.block_both_writers()
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(queue.writes.close, WAIT)
+        while not queue.writes._is_closed:
+            time.sleep(0)  # gives the other thread its turn
+        late = queue.put("too-late")
+        assert queue.writes.get(late) is None
+        queue.cache.may_write.set()
+        assert closing.result(WAIT)
+    assert dict(queue.outcomes)["too-late"] == "cache_write_dropped"
+
+
 def test_one_failure_does_not_keep_the_others_out() -> None:
     queue = Queue()
     queue.cache.may_write.set()
@@ -266,23 +337,6 @@ def test_a_cache_that_cannot_be_purged_is_named() -> None:
         report = images.purge(DID)
     assert report == PurgeReport(0, ("FakeCache",))
     assert not report.is_complete
-
-
-class FencedCache(FakeCache):
-    """A cache that another process purges, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.purges_seen = 0
-
-    def fence(self, did: str, cid: str) -> Hashable:
-        return self.purges_seen
-
-    def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        if fence != self.purges_seen:
-            return False
-        self.set(key, data)
-        return True
 
 
 def test_a_cache_that_gives_no_fence_costs_the_write_and_not_the_image() -> None:
