@@ -7,7 +7,7 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 SOURCES := $(shell find imageproxy -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test lint types pytest pds fuzz bench soak format clean
+.PHONY: demo test lint types pytest pds docs fuzz bench soak format clean
 
 # Photos through the whole pipeline over real HTTP, and a page to look at. PHOTOS=folder takes your own.
 demo: $(VENV)/.installed
@@ -32,6 +32,10 @@ pytest: $(VENV)/.dev pds
 pds: $(VENV)/.dev
 	@$(BIN)/python tests/pds/install.py
 
+# The site, into site/. A warning is an error.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
 # For as long as you like: make fuzz SECONDS=3600
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
@@ -53,7 +57,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build dist demo htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist demo site htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

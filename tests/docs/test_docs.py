@@ -88,13 +88,13 @@ def test_the_example_app_answers_images_and_errors(pds: LocalPDS) -> None:
     svg = pds.add_blob(did, b"<svg xmlns='http://www.w3.org/2000/svg'/>", content_type="image/png")
     names = run((ROOT / "examples" / "flask_app.py").read_text())
     client = names["app"].test_client()
-    with names["images"]:
-        good = client.get(f"/img/avatar/plain/{did}/{cid}")
-        again = client.get(f"/img/avatar/plain/{did}/{cid}", headers={"If-None-Match": good.headers["ETag"]})
-        statuses = {
-            path: client.get(f"/img/{path}").status_code
-            for path in (f"nope/plain/{did}/{cid}", f"avatar/plain/{did}/{photo_cid()}", f"avatar/plain/{did}/{svg}")
-        }
+    good = client.get(f"/img/avatar/plain/{did}/{cid}")
+    again = client.get(f"/img/avatar/plain/{did}/{cid}", headers={"If-None-Match": good.headers["ETag"]})
+    statuses = {
+        path: client.get(f"/img/{path}").status_code
+        for path in (f"nope/plain/{did}/{cid}", f"avatar/plain/{did}/{photo_cid()}", f"avatar/plain/{did}/{svg}")
+    }
+    names["images"].close(names["app"])
     assert good.status_code == 200
     assert again.status_code == 304
     assert list(statuses.values()) == [400, 404, 422]
