@@ -191,15 +191,21 @@ class PDSFetchError(ImageProxyError):
 
 
 NotFoundReason = Literal[
-    "blob_not_found", "repo_not_found", "repo_taken_down", "repo_suspended", "repo_deactivated", "not_found"
+    "blob_not_found",
+    "record_not_found",
+    "repo_not_found",
+    "repo_taken_down",
+    "repo_suspended",
+    "repo_deactivated",
+    "not_found",
 ]
 
 
 class PDSNotFoundError(PDSFetchError):
-    """The PDS says that it has no such blob, or that the account's repo is not there to be read.
+    """The PDS says that it has no such blob or record, or that the account's repo is not there to be read.
 
-    ``reason`` is ``"blob_not_found"``, ``"repo_not_found"``, ``"repo_taken_down"``, ``"repo_suspended"``,
-    ``"repo_deactivated"``, or ``"not_found"`` for a bare 404 that does not say.
+    ``reason`` is ``"blob_not_found"``, ``"record_not_found"``, ``"repo_not_found"``, ``"repo_taken_down"``,
+    ``"repo_suspended"``, ``"repo_deactivated"``, or ``"not_found"`` for a bare 404 that does not say.
     """
 
     reason: NotFoundReason = "not_found"

@@ -6,34 +6,36 @@ com.atproto.repo.getRecord, com.atproto.sync.listBlobs and com.atproto.identity.
 
 from __future__ import annotations
 
-import json
+import math
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any, NamedTuple, TypeVar
 
 from typing_extensions import Self
 
 from ._addresses import check_base_url
-from ._client import one_line
+from ._client import GuardedClient, Reply, one_line
 from ._guard import NetworkError, NetworkTimeout
+from ._xrpc import Missing, ask, read_body, read_json, xrpc_url
 from .errors import (
+    ConfigError,
     DIDResolutionError,
-    ImageTooLargeError,
     InvalidCIDError,
     InvalidDIDError,
     InvalidRequestError,
     PDSFetchError,
     PDSTimeoutError,
-    UnsupportedFormatError,
 )
-from .fetchers.pds import PDSFetcher
 from .identifiers import canonical_cid, canonical_did, cid_of
 from .resolver import DIDResolver
 
 __all__ = ["RecordBlob", "RecordReader", "RecordURI"]
 
+T = TypeVar("T")
+
+_RECORD = Missing("RecordNotFound", "could not locate record", "record_not_found")
 _HANDLE = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_HANDLE_LENGTH = 253
 _COLLECTION = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{0,62})(?:\.[a-zA-Z0-9-]{1,63})+")
@@ -106,15 +108,18 @@ class RecordReader:
         allow_private_networks: bool = False,
         user_agent: str | None = None,
     ) -> None:
-        self._documents = _Documents(
+        if not (isinstance(timeout_seconds, (int, float)) and 0 < timeout_seconds < math.inf):
+            raise ConfigError(
+                f"timeout_seconds is {timeout_seconds!r}; it must be a number above 0",
+                option="timeout_seconds",
+                value=timeout_seconds,
+            )
+        self._resolver = DIDResolver(
             plc_url=plc_url, allow_private_networks=allow_private_networks, user_agent=user_agent
         )
-        self._servers = _Servers(
-            timeout_seconds=timeout_seconds,
-            max_bytes=_MAX_ANSWER_BYTES,
-            allow_private_networks=allow_private_networks,
-            user_agent=user_agent,
-        )
+        self._client = GuardedClient(allow_private_networks=allow_private_networks, user_agent=user_agent)
+        self._timeout_seconds = timeout_seconds
+        self._random = random.random
 
     def find_account(self, account: str, *, pds_url: str | None = None) -> tuple[str, str]:
         """The DID and the PDS of an account, from its DID or its handle.
@@ -125,7 +130,7 @@ class RecordReader:
         """
         is_did = account.startswith("did:")
         did = canonical_did(account) if is_did else self.resolve_handle(account, server_url=pds_url)
-        return did, pds_url or self._documents.resolve(did)
+        return did, pds_url or self._resolver.resolve(did)
 
     def resolve_handle(self, handle: str, *, server_url: str | None = None) -> str:
         """The DID of a handle, which the DID's own document confirms.
@@ -145,7 +150,7 @@ class RecordReader:
             raise DIDResolutionError(
                 f"no DID for the handle {name}: {error}{hint if server_url is None else ''}"
             ) from error
-        claimed = self._documents.handle_of(did)
+        claimed = _handle_of(self._resolver.document(did))
         if claimed != name:
             raise DIDResolutionError(
                 f"the handle {name} names {did}, whose document says {one_line(claimed) or 'no handle'}", did=did
@@ -158,10 +163,10 @@ class RecordReader:
         Of a blob that it names twice, the first is told. What is nested more than 32 levels deep is not looked at, and
         no more than 1,000 are told.
 
-        Raises PDSFetchError or a child of it, PDSNotFoundError where the PDS says that the repo is not there.
+        Raises PDSFetchError or a child of it, PDSNotFoundError where the PDS says that there is no such record.
         """
         query = {"repo": did, "collection": collection, "rkey": key}
-        answer = self._ask_json(pds_url, "com.atproto.repo.getRecord", query, did)
+        answer = self._ask_xrpc(pds_url, "com.atproto.repo.getRecord", query, did)
         record = answer.get("value")
         if not isinstance(record, dict):
             raise PDSFetchError("the PDS gave an answer without a record", pds_url=pds_url, did=did)
@@ -183,7 +188,7 @@ class RecordReader:
         cursor = ""
         for _ in range(_MAX_PAGES):
             query = {"did": did, "limit": str(_PAGE_BLOBS), **({"cursor": cursor} if cursor else {})}
-            answer = self._ask_json(pds_url, "com.atproto.sync.listBlobs", query, did)
+            answer = self._ask_xrpc(pds_url, "com.atproto.sync.listBlobs", query, did)
             cids, next_cursor = answer.get("cids"), answer.get("cursor") or ""
             if not isinstance(cids, list) or not isinstance(next_cursor, str) or len(next_cursor) > _MAX_CURSOR_LENGTH:
                 raise PDSFetchError("the PDS gave no list of blobs", pds_url=pds_url, did=did)
@@ -198,8 +203,8 @@ class RecordReader:
 
     def close(self) -> None:
         """Close the connections. Questions under way end at once with an error."""
-        self._servers.close()
-        self._documents.close()
+        self._client.close()
+        self._resolver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -210,74 +215,47 @@ class RecordReader:
         self.close()
 
     def _ask_well_known(self, handle: str) -> str:
-        answer = self._servers.ask(f"https://{handle}/.well-known/atproto-did")
-        return canonical_did(answer.decode("utf-8", "replace").strip())
+        answer = self._ask(f"https://{handle}/.well-known/atproto-did", _read_text)
+        return canonical_did(answer.strip())
 
     def _ask_server(self, handle: str, server_url: str) -> str:
-        answer = self._ask_json(server_url, "com.atproto.identity.resolveHandle", {"handle": handle}, None)
+        answer = self._ask_xrpc(server_url, "com.atproto.identity.resolveHandle", {"handle": handle}, None)
         return canonical_did(answer.get("did", ""))
 
-    def _ask_json(self, server_url: str, method: str, query: Mapping[str, str], did: str | None) -> dict[str, Any]:
+    def _ask_xrpc(self, server_url: str, method: str, query: Mapping[str, str], did: str | None) -> dict[str, Any]:
         try:
-            base_url = check_base_url(server_url, allow_private_networks=self._servers.allow_private_networks)
-            return _parse(self._servers.ask(f"{base_url}/xrpc/{method}?{urlencode(query)}"))
+            base_url = check_base_url(server_url, allow_private_networks=self._client.allow_private_networks)
+            return self._ask(xrpc_url(base_url, method, query), _read_json)
         except PDSFetchError as error:
             error.pds_url, error.did = server_url, did
             raise
 
-
-class _Servers(PDSFetcher):
-    """Asks for text, with the guards, redirects, retries and refusals that its base has for blobs."""
-
-    def ask(self, url: str) -> bytes:
-        """The whole answer. Raises PDSFetchError."""
+    def _ask(self, url: str, read: Callable[[Reply], T]) -> T:
+        seconds = self._timeout_seconds
         try:
-            with self._client.deadline(self.timeout_seconds) as deadline:
-                return self._ask(url, deadline)
+            return ask(self._client, url, read, seconds=seconds, missing=_RECORD, random=self._random)
         except NetworkTimeout as error:
-            raise PDSTimeoutError(
-                f"no answer within {self.timeout_seconds:g} seconds: {error}", timeout=self.timeout_seconds
-            ) from error
+            raise PDSTimeoutError(f"no answer within {seconds:g} seconds: {error}", timeout=seconds) from error
         except NetworkError as error:
             raise PDSFetchError(f"no answer: {error}") from error
-        except ImageTooLargeError as error:
-            raise PDSFetchError(f"the answer has more than {self.max_bytes:,} bytes") from error
-        except UnsupportedFormatError as error:
-            raise PDSFetchError("the answer is no text") from error
 
 
-class _Documents(DIDResolver):
-    """Finds the PDS of an account, and the handle that its document claims."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._handles: dict[str, str] = {}
-
-    def handle_of(self, did: str) -> str:
-        """In lower case, ``""`` for none. Raises as ``resolve`` does."""
-        self.resolve(did)
-        return self._handles.get(did, "")
-
-    def _pds_of(self, did: str, document: dict[str, Any]) -> str:
-        pds_url = super()._pds_of(did, document)
-        names = document.get("alsoKnownAs")
-        # Of several, the first is the account's handle (atproto.com/specs/did, "Representation of DID documents").
-        for name in names if isinstance(names, list) else ():
-            if isinstance(name, str) and name.startswith("at://"):
-                self._handles[did] = name.removeprefix("at://").lower()
-                break
-        return pds_url
+def _read_text(reply: Reply) -> str:
+    return read_body(reply, _MAX_ANSWER_BYTES).decode("utf-8", "replace")
 
 
-def _parse(answer: bytes) -> dict[str, Any]:
-    """A JSON object. Numbers stay text: none are needed, and long ones take long to read."""
-    try:
-        parsed = json.loads(answer, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError) as error:
-        raise PDSFetchError(f"the answer is no JSON: {one_line(str(error))}") from error
-    if not isinstance(parsed, dict):
-        raise PDSFetchError("the answer is no JSON object")
-    return parsed
+def _read_json(reply: Reply) -> dict[str, Any]:
+    return read_json(reply, _MAX_ANSWER_BYTES)
+
+
+def _handle_of(document: Mapping[str, object]) -> str:
+    """The handle that the document of a DID claims, in lower case, ``""`` for none."""
+    names = document.get("alsoKnownAs")
+    # Of several, the first is the account's handle (atproto.com/specs/did, "Representation of DID documents").
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name.startswith("at://"):
+            return name.removeprefix("at://").lower()
+    return ""
 
 
 def _canonical_handle(text: str) -> str:

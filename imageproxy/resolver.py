@@ -12,7 +12,8 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
@@ -109,7 +110,7 @@ class DIDResolver:
         with self._lock:
             self._asking.setdefault(did, set()).add(me)
         try:
-            pds_url = self._ask(did, timeout)
+            pds_url = self._find_pds(did, timeout)
         except DIDNotFoundError:
             self.invalidate(did)
             raise
@@ -124,6 +125,18 @@ class DIDResolver:
             return pds_url
         finally:
             self._stop_asking(did, me)
+
+    def document(self, did: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """The DID's document: JSON of at most 256 kB about this DID, read afresh and not remembered.
+
+        timeout: as for ``resolve``.
+
+        Nothing but its ``id`` is checked: it says what its author likes, in any shape. Its numbers are text. It need
+        not name a PDS. Raises as ``resolve`` does.
+        """
+        did = canonical_did(did)
+        with self._telling("document", did, timeout) as (url, seconds):
+            return self._read_document(did, url, seconds)
 
     def invalidate(self, did: str) -> None:
         """Forget this DID: the next ``resolve`` asks afresh. Raises InvalidDIDError."""
@@ -172,16 +185,22 @@ class DIDResolver:
             if not asking:
                 self._asking.pop(did, None)
 
-    def _ask(self, did: str, timeout: float | None) -> str:
+    def _find_pds(self, did: str, timeout: float | None) -> str:
+        with self._telling("PDS", did, timeout) as (url, seconds):
+            return self._pds_of(did, self._read_document(did, url, seconds))
+
+    @contextmanager
+    def _telling(self, wanted: str, did: str, timeout: float | None) -> Iterator[tuple[str, float]]:
+        """Where the document is and how many seconds it may take; errors are told as ours."""
         url = self._document_url(did)
         seconds = self.timeout_seconds if timeout is None else min(self.timeout_seconds, timeout)
         try:
-            return self._pds_of(did, _parse(self._read(url, seconds)))
+            yield url, seconds
         except NetworkTimeout as error:
             problem = f"no document within {seconds:g} seconds: {error}"
             raise DIDResolutionError(problem, url=url, did=did) from error
         except (NetworkError, UnsafeURLError, _Malformed) as error:
-            raise DIDResolutionError(f"no PDS for {one_line(did)}: {error}", url=url, did=did) from error
+            raise DIDResolutionError(f"no {wanted} for {one_line(did)}: {error}", url=url, did=did) from error
         except DIDResolutionError as error:
             error.did, error.url = did, url
             raise
@@ -202,6 +221,12 @@ class DIDResolver:
             did=did,
         )
 
+    def _read_document(self, did: str, url: str, seconds: float) -> dict[str, Any]:
+        document = _parse(self._read(url, seconds))
+        if document.get("id") != did:
+            raise _Malformed("the document is not about this DID")
+        return document
+
     def _read(self, url: str, seconds: float) -> bytes:
         with self._client.deadline(seconds) as deadline, self._client.get(url, _HEADERS, deadline) as reply:
             if reply.status in (404, 410):
@@ -215,8 +240,6 @@ class DIDResolver:
         return document
 
     def _pds_of(self, did: str, document: dict[str, Any]) -> str:
-        if document.get("id") != did:
-            raise _Malformed("the document is not about this DID")
         services = document.get("service")
         for service in services if isinstance(services, list) else ():
             if (

@@ -1,37 +1,30 @@
 """PDSFetcher: gets a blob from the account's PDS, trusting nothing that the server says.
 
-Sources: atproto.com/specs/blob, and the lexicon com.atproto.sync.getBlob together with what servers really answer: the
-reference PDS gives every error the status 400, others use 404, and bridges and entryways redirect.
+Sources: atproto.com/specs/blob, and the lexicon com.atproto.sync.getBlob.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import logging
 import math
 import random
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from urllib.parse import urlencode
 
 from typing_extensions import Self
 
-from imageproxy._addresses import check_base_url, follow
+from imageproxy._addresses import check_base_url
 from imageproxy._client import GuardedClient, Reply, one_line
 from imageproxy._deadline import Deadline
-from imageproxy._guard import NetworkBusy, NetworkClosed, NetworkError, NetworkTimeout
-from imageproxy._retry import next_wait, read_retry_after
+from imageproxy._guard import NetworkBusy, NetworkError, NetworkTimeout
+from imageproxy._xrpc import Missing, ask, refuse_encoded, xrpc_url
 from imageproxy.errors import (
     BusyError,
     CIDMismatchError,
     ConfigError,
     ImageTooLargeError,
     InvalidCIDError,
-    NotFoundReason,
     PDSFetchError,
-    PDSNotFoundError,
     PDSTimeoutError,
     UnsupportedFormatError,
 )
@@ -39,18 +32,7 @@ from imageproxy.identifiers import Cid, canonical_did, compute_cid
 
 __all__ = ["PDSFetcher"]
 
-_log = logging.getLogger(__name__)
-
-_MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_ERROR_BYTES = 8 * 1024
-_NOT_FOUND: dict[str, NotFoundReason] = {
-    "BlobNotFound": "blob_not_found",
-    "RepoNotFound": "repo_not_found",
-    "RepoTakendown": "repo_taken_down",
-    "RepoSuspended": "repo_suspended",
-    "RepoDeactivated": "repo_deactivated",
-}
+_BLOB = Missing("BlobNotFound", "blob not found", "blob_not_found")
 # ISO media files name their kind after "ftyp"; images (AVIF, HEIC) are such files too, with brands of their own.
 _VIDEO_BRANDS = (b"isom", b"iso", b"mp4", b"M4V", b"avc1", b"qt  ", b"3gp", b"3g2", b"dash", b"mmp4")
 _MATROSKA = bytes.fromhex("1a45dfa3")
@@ -115,8 +97,16 @@ class PDSFetcher:
         try:
             base_url = check_base_url(pds_url, allow_private_networks=self.allow_private_networks)
             url = self.blob_url(base_url, did, cid)
-            with self._client.deadline(seconds) as deadline:
-                data = self._ask(url, deadline)
+            data = ask(
+                self._client,
+                url,
+                self._read,
+                seconds=seconds,
+                headers=self.request_headers,
+                missing=_BLOB,
+                random=self._random,
+                pause=self._pause,
+            )
             if not wanted.verify(data):
                 raise CIDMismatchError(
                     f"the PDS gave {len(data)} bytes that are not those of {cid}", actual_cid=compute_cid(data)
@@ -141,7 +131,7 @@ class PDSFetcher:
 
         pds_url: without a slash at its end.
         """
-        return f"{pds_url}/xrpc/com.atproto.sync.getBlob?{urlencode({'did': did, 'cid': cid})}"
+        return xrpc_url(pds_url, "com.atproto.sync.getBlob", {"did": did, "cid": cid})
 
     def request_headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002 - for overriding methods
         """The headers of a request, beyond User-Agent, Host and Accept-Encoding. Override it to add some.
@@ -162,45 +152,15 @@ class PDSFetcher:
     ) -> None:
         self.close()
 
-    def _ask(self, url: str, deadline: Deadline) -> bytes:
-        """What the server gives, not yet proved; asked for again where that may help and there is time."""
-        attempt = 0
-        while True:
-            try:
-                with self._open(url, deadline) as reply:
-                    self._check_answer(reply)
-                    return self._read_blob(reply)
-            except (NetworkError, PDSFetchError) as error:
-                wait = next_wait(error, attempt, deadline.remaining(), self._random)
-                if wait is None:
-                    raise
-                _log.debug("asking again in %.2f seconds: %s", wait, error)
-            self._pause(deadline, wait)
-            attempt += 1
-
-    def _open(self, url: str, deadline: Deadline) -> Reply:
-        """The first answer that is no redirect. The body of a redirect is never read."""
-        for _ in range(_MAX_REDIRECTS + 1):
-            reply = self._client.get(url, self.request_headers(url), deadline)
-            location = reply.headers.get("Location")
-            if reply.status not in _REDIRECTS or location is None:
-                return reply
-            reply.close()
-            url = follow(url, location)
-        raise PDSFetchError(f"more than {_MAX_REDIRECTS} redirects, the last to {one_line(url)}")
-
-    def _check_answer(self, reply: Reply) -> None:
-        """Raise what the head of the answer calls for, before its body is read."""
-        if reply.status != 200:
-            raise _refusal(reply)
+    def _read(self, reply: Reply) -> bytes:
+        """The body, not yet proved. What the head of the answer calls for is raised before any of it is read."""
         content_type = reply.headers.get("Content-Type", "").strip().lower()
         if content_type.startswith("video/"):
             raise UnsupportedFormatError(f"the blob is a video ({one_line(content_type)})", format="video")
-        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise PDSFetchError(f"the answer is encoded, unasked: {one_line(encoding)}", status=reply.status)
+        refuse_encoded(reply)
         if reply.content_length is not None and reply.content_length > self.max_bytes:
             raise self._too_large(reply.content_length)
+        return self._read_blob(reply)
 
     def _read_blob(self, reply: Reply) -> bytes:
         # A BytesIO gives its buffer away without a copy, which keeps the peak near the size of the blob.
@@ -232,37 +192,6 @@ def _provable(cid: str) -> Cid:
             cid=cid,
         )
     return parsed
-
-
-def _refusal(reply: Reply) -> PDSFetchError:
-    """What an answer other than 200 means: by its error name, else by its message, else by its status."""
-    name, message = _read_error(reply)
-    said = f"the PDS answered {reply.status}"
-    if name or message:
-        said += f": {one_line(name)}: {one_line(message)}" if name and message else f": {one_line(name or message)}"
-    reason = _NOT_FOUND.get(name)
-    if reason is None and "blob not found" in message.lower():
-        reason = "blob_not_found"
-    if reason is None and reply.status == 404:
-        reason = "not_found"
-    if reason is None:
-        retry_after = read_retry_after(reply.headers.get("Retry-After"), time.time())
-        return PDSFetchError(said, status=reply.status, retry_after=retry_after)
-    return PDSNotFoundError(said, reason=reason, status=reply.status)
-
-
-def _read_error(reply: Reply) -> tuple[str, str]:
-    """The ``error`` and ``message`` of an XRPC error (atproto.com/specs/xrpc), as far as they can be read."""
-    try:
-        answer = json.loads(reply.read_up_to(_MAX_ERROR_BYTES))
-    except (NetworkTimeout, NetworkClosed):
-        raise
-    except (NetworkError, ValueError, RecursionError):
-        return "", ""
-    if not isinstance(answer, dict):
-        return "", ""
-    name, message = answer.get("error"), answer.get("message")
-    return name if isinstance(name, str) else "", message if isinstance(message, str) else ""
 
 
 def _is_video(head: bytes) -> bool:

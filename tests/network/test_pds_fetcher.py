@@ -428,6 +428,7 @@ class TestRefusals:
         ("status", "body"),
         [
             ("400 Bad Request", _error("InvalidRequest", 'Invalid params: Invalid CID string (got "x")')),
+            ("400 Bad Request", _error("RecordNotFound", "Could not locate record")),
             ("400 Bad Request", b""),
             ("401 Unauthorized", _error("AuthMissing")),
             ("403 Forbidden", b"<html>"),

@@ -13,6 +13,7 @@ import pytest
 
 from imageproxy import records
 from imageproxy.errors import (
+    ConfigError,
     DIDNotFoundError,
     DIDResolutionError,
     InvalidDIDError,
@@ -49,7 +50,7 @@ def open_reader(pds: LocalPDS) -> Iterator[Callable[..., RecordReader]]:
         def make(**options: Any) -> RecordReader:
             defaults = {"plc_url": pds.plc_url, "allow_private_networks": True, "timeout_seconds": 5.0}
             reader = stack.enter_context(RecordReader(**{**defaults, **options}))
-            reader._servers._random = lambda: 0.0
+            reader._random = lambda: 0.0
             return reader
 
         yield make
@@ -73,7 +74,7 @@ def host_handle(
         def getaddrinfo(*_: object) -> list[Any]:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
 
-        reader._servers._client._dialer._getaddrinfo = getaddrinfo
+        reader._client._dialer._getaddrinfo = getaddrinfo
         return reader, server
 
     return start
@@ -138,7 +139,7 @@ def test_document_without_a_handle_claims_none(
         (b"<html>", {}, "not a DID: '<html>'"),
         (b"\xff\xfe", {}, "not a DID"),
         (b"d" * (1024 * 1024 + 1), {}, "has more than 1,048,576 bytes"),
-        (b"did:plc:x", {"headers": ("Content-Type: video/mp4",)}, "the answer is no text"),
+        (b"did:plc:x", {"headers": ("Content-Encoding: gzip",)}, "the answer is encoded, unasked: gzip"),
         (b"", {"status": "302 Found", "headers": ("Location: https://169.254.169.254/",)}, "link_local|no address"),
     ],
 )
@@ -254,11 +255,41 @@ def test_no_more_than_a_thousand_blobs_are_told(pds: LocalPDS, reader: RecordRea
 
 def test_record_that_is_not_there_is_told_in_the_words_of_the_pds(pds: LocalPDS, reader: RecordReader) -> None:
     did = pds.create_account()
+    told = f"^the PDS answered 400: RecordNotFound: Could not locate record: at://{did}/{POST}/1$"
 
-    with pytest.raises(PDSFetchError, match=f"RecordNotFound: Could not locate record: at://{did}/{POST}/1") as failed:
+    with pytest.raises(PDSNotFoundError, match=told) as failed:
         reader.find_blobs(did, pds.url, POST, "1")
 
+    assert failed.value.reason == "record_not_found"
     assert (failed.value.did, failed.value.pds_url, failed.value.status) == (did, pds.url, 400)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message", "reason"),
+    [
+        ("400 Bad Request", "RecordNotFound", "", "record_not_found"),
+        ("404 Not Found", "RecordNotFound", "", "record_not_found"),
+        ("400 Bad Request", "InvalidRequest", "Could not locate record", "record_not_found"),
+        ("400 Bad Request", "RepoTakendown", "Could not locate record", "repo_taken_down"),
+        ("404 Not Found", "", "", "not_found"),
+    ],
+)
+def test_reason_why_there_is_no_record_is_told(
+    reader: RecordReader,
+    did: str,
+    serve_bytes: Callable[..., Any],
+    answer: Callable[..., bytes],
+    status: str,
+    error: str,
+    message: str,
+    reason: str,
+) -> None:
+    server = serve_bytes(answer(json.dumps({"error": error, "message": message}).encode(), status))
+
+    with pytest.raises(PDSNotFoundError) as failed:
+        reader.find_blobs(did, server.url(), POST, "1")
+
+    assert failed.value.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -335,6 +366,23 @@ def test_server_that_says_nothing_is_left_after_the_timeout(
 
     assert failed.value.timeout == 0.3
     assert elapsed() < 5
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_answer_that_is_too_large_is_not_read_on(
+    reader: RecordReader,
+    did: str,
+    serve: Callable[..., Any],
+    answer: Callable[..., bytes],
+    length: bool,
+) -> None:
+    def endless(peer: Any) -> None:
+        peer.read_head()
+        peer.send(answer(headers=("Content-Length: 9000000000",) if length else (), length=False))
+        peer.flood(b" " * 65536)
+
+    with pytest.raises(PDSFetchError, match="the answer has more than 1,048,576 bytes"):
+        reader.find_blobs(did, serve(endless).url(), POST, "1")
 
 
 def test_server_that_is_not_there_is_an_error(pds: LocalPDS, reader: RecordReader, did: str) -> None:
@@ -482,6 +530,14 @@ def test_what_is_no_uri_of_a_record_is_told(text: str) -> None:
 
 
 # Its life
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), "5", None])
+def test_timeout_that_cannot_be_meant_is_refused(seconds: Any) -> None:
+    with pytest.raises(ConfigError, match="timeout_seconds is") as refused:
+        RecordReader(timeout_seconds=seconds)
+
+    assert refused.value.option == "timeout_seconds"
 
 
 def test_nothing_is_left_behind(pds: LocalPDS, left_behind: Callable[[], tuple[int, list[str]]]) -> None:

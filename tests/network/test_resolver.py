@@ -289,6 +289,64 @@ class TestDocument:
             resolver._pds_of(did, _parse(json.dumps(document).encode()))
 
 
+class TestTheWholeDocument:
+    def test_it_is_told_as_it_is(self, serve_bytes: Any, answer: Any, open_resolver: Any, did: str) -> None:
+        document = {"id": did, "alsoKnownAs": ["at://alice.test"], "service": "none", "number": 5, "nothing": None}
+        server = serve_bytes(answer(json.dumps(document).encode()))
+
+        assert open_resolver(server).document(did) == {**document, "number": "5"}
+
+    def test_it_is_read_afresh_and_changes_nothing_of_what_is_remembered(
+        self, serve_bytes: Any, answer: Any, open_resolver: Any, did: str
+    ) -> None:
+        server = serve_bytes(answer(_document(did)))
+        resolver = open_resolver(server)
+
+        assert resolver.document(did) == resolver.document(did)
+        assert len(server.heads) == 2
+        assert resolver.resolve(did) == resolver.resolve(did) == PDS
+        assert len(server.heads) == 3
+
+    @pytest.mark.parametrize(
+        ("document", "told"),
+        [
+            (b"<html>", "the document is no JSON"),
+            (b"[]", "the document is no JSON object"),
+            (b"{}", "the document is not about this DID"),
+            (b'{"id": "did:plc:other"}', "the document is not about this DID"),
+            (b" " * (256 * 1024 + 1), "the document has more than 262144 bytes"),
+        ],
+        ids=lambda each: repr(each[:30]),
+    )
+    def test_malformed_document_is_an_error(
+        self, document: bytes, told: str, serve_bytes: Any, answer: Any, open_resolver: Any, did: str
+    ) -> None:
+        server = serve_bytes(answer(document))
+
+        with pytest.raises(DIDResolutionError, match=f"^no document for {did}: {told}") as caught:
+            open_resolver(server).document(did)
+
+        assert (caught.value.did, caught.value.url) == (did, f"{server.url()}/{did}")
+
+    def test_what_is_not_there_or_no_did_is_told(
+        self, serve_bytes: Any, answer: Any, open_resolver: Any, did: str
+    ) -> None:
+        resolver = open_resolver(serve_bytes(answer(b"", "404 Not Found")))
+
+        with pytest.raises(DIDNotFoundError) as caught:
+            resolver.document(did)
+        with pytest.raises(InvalidDIDError):
+            resolver.document("alice.test")
+
+        assert (caught.value.status, caught.value.did) == (404, did)
+
+    def test_timeout_is_kept(self, serve: Any, open_resolver: Any, did: str) -> None:
+        server = serve(lambda peer: peer.wait_for_hang_up())
+
+        with pytest.raises(DIDResolutionError, match=r"^no document within 0.2 seconds: "):
+            open_resolver(server).document(did, timeout=0.2)
+
+
 class TestAnswers:
     @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
     def test_did_that_is_not_there(

@@ -14,7 +14,7 @@ PIPELINE = {
     *("_admission", "_breaker", "_failures", "_fences", "_flight", "_flights", "_gate", "_memory", "_miss"),
     *("_origin", "_seldom", "_telling", "_warm", "_write_behind"),
 }
-NETWORK = {"_addresses", "_client", "_deadline", "_guard", "_retry", "_slots"}
+NETWORK = {"_addresses", "_client", "_deadline", "_guard", "_retry", "_slots", "_xrpc"}
 
 # From the bottom up. A module may import what stands in a lower room, and its neighbours in its own.
 ROOMS: list[set[str]] = [

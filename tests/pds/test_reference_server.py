@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ import requests
 from PIL import Image
 
 from imageproxy.identifiers import compute_cid
+from imageproxy.testing import AccountStatus, LocalPDS
 
 from .install import install
 from .servers import Account, Network, running
@@ -34,6 +36,10 @@ PNG = _image("PNG")
 HTML = b"<!doctype html><script>alert(1)</script>" + b"<p>text</p>" * 200
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg">' + b"<g></g>" * 200 + b"</svg>"
 UNKNOWN_DID = "did:plc:" + "a" * 24
+GET_RECORD = "/xrpc/com.atproto.repo.getRecord"
+LIST_BLOBS = "/xrpc/com.atproto.sync.listBlobs"
+RESOLVE_HANDLE = "/xrpc/com.atproto.identity.resolveHandle"
+WELL_KNOWN_DID = "/.well-known/atproto-did"
 UNKNOWN_CID = compute_cid(b"no server has this")
 
 
@@ -370,6 +376,140 @@ def test_unknown_did_is_a_404_and_so_is_a_malformed_one(network: Network, did: s
     assert response.status_code == 404
     assert response.json() == {"message": f"DID not registered: {did}"}
     assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+# What LocalPDS says of the same account: here the two are held against each other
+
+
+@pytest.fixture
+def local(account: Account) -> Iterator[LocalPDS]:
+    """A LocalPDS that has the account, too, under the same DID and handle."""
+    with LocalPDS() as pds:
+        pds.create_account(account.did, handle=account.handle)
+        yield pds
+
+
+def _said(http: requests.Session, base_url: str, path: str, **options: Any) -> tuple[int, str, str, Any]:
+    response = http.get(base_url + path, **options)
+    content_type = response.headers["Content-Type"]
+    is_json = content_type.startswith("application/json")
+    return response.status_code, response.reason, content_type, response.json() if is_json else response.text
+
+
+def _said_by_both(network: Network, local: LocalPDS, path: str, **options: Any) -> Any:
+    """The body of what both say, which has to be the same."""
+    said = _said(network.http, network.pds_url, path, **options)
+
+    assert _said(network.http, local.url, path, **options) == said
+
+    return said[-1]
+
+
+@pytest.mark.parametrize("by", ["did", "handle"])
+def test_record_is_told_as_by_localpds(network: Network, account: Account, local: LocalPDS, by: str) -> None:
+    fields = {"attachment": network.upload_blob(account, PNG, "image/png"), "text": "\N{SNOWMAN}", "number": 5}
+    _, _, _, collection, key = network.publish_record(account, fields).split("/")
+    local.add_record(account.did, collection, fields, key=key)
+    query = {"repo": getattr(account, by), "collection": collection, "rkey": key}
+
+    reference = _said(network.http, network.pds_url, GET_RECORD, params=query)
+    ours = _said(network.http, local.url, GET_RECORD, params=query)
+
+    reference[-1].pop("cid")  # the one thing more that it tells; LocalPDS makes no CIDs of records
+    assert ours == reference
+
+
+@pytest.mark.parametrize(
+    ("repo", "error"), [("{did}", "RecordNotFound"), (UNKNOWN_DID, "InvalidRequest"), ("nobody.test", "InvalidRequest")]
+)
+def test_record_that_is_not_there_is_told_as_by_localpds(
+    network: Network, account: Account, local: LocalPDS, repo: str, error: str
+) -> None:
+    query = {"repo": repo.format(did=account.did), "collection": "app.bsky.feed.post", "rkey": "3jwdwj2ctlk26"}
+
+    said = _said_by_both(network, local, GET_RECORD, params=query)
+
+    assert said["error"] == error
+    assert said["message"].startswith("Could not locate record")
+
+
+@pytest.mark.parametrize("absent", ["repo", "collection", "rkey"])
+def test_question_without_a_record_is_refused_as_by_localpds(
+    network: Network, account: Account, local: LocalPDS, absent: str
+) -> None:
+    query = {"repo": account.did, "collection": "app.bsky.feed.post", "rkey": "3jwdwj2ctlk26"}
+    del query[absent]
+
+    assert _said_by_both(network, local, GET_RECORD, params=query)["error"] == "InvalidRequest"
+
+
+def test_blobs_are_listed_page_by_page_as_by_localpds(network: Network, account: Account, local: LocalPDS) -> None:
+    blobs = [b"%d" % number for number in range(5)]
+    cids = {network.put_blob(account, data, "image/png") for data in blobs}
+    for data in blobs:
+        local.add_blob(account.did, data)
+
+    pages: list[dict[str, Any]] = []
+    query = {"did": account.did, "limit": "2"}
+    while not pages or pages[-1]["cids"]:
+        pages.append(_said_by_both(network, local, LIST_BLOBS, params=query))
+        query["cursor"] = pages[-1].get("cursor", "")
+
+    assert [len(page["cids"]) for page in pages] == [2, 2, 1, 0]
+    assert {cid for page in pages for cid in page["cids"]} == cids
+    assert _said_by_both(network, local, LIST_BLOBS, params={"did": account.did})["cids"] == sorted(cids)
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "error"),
+    [
+        (lambda network, account: network.take_down_account(account.did), "takendown", "RepoTakendown"),
+        (lambda network, account: network.deactivate_account(account), "deactivated", "RepoDeactivated"),
+        (lambda network, account: network.delete_account(account.did), "deleted", "RepoNotFound"),
+    ],
+    ids=["taken-down", "deactivated", "deleted"],
+)
+def test_blobs_of_an_account_that_is_off_are_refused_as_by_localpds(
+    network: Network,
+    account: Account,
+    local: LocalPDS,
+    end: Callable[[Network, Account], None],
+    status: AccountStatus,
+    error: str,
+) -> None:
+    end(network, account)
+    local.set_account_status(account.did, status)
+
+    assert _said_by_both(network, local, LIST_BLOBS, params={"did": account.did})["error"] == error
+
+
+@pytest.mark.parametrize("did", [UNKNOWN_DID, "nonsense"])
+def test_blobs_of_nobody_are_refused_as_by_localpds(network: Network, local: LocalPDS, did: str) -> None:
+    _said_by_both(network, local, LIST_BLOBS, params={"did": did})
+
+
+def test_handle_is_resolved_as_by_localpds(network: Network, account: Account, local: LocalPDS) -> None:
+    for handle in (account.handle, account.handle.upper()):
+        assert _said_by_both(network, local, RESOLVE_HANDLE, params={"handle": handle}) == {"did": account.did}
+    unknown = _said_by_both(network, local, RESOLVE_HANDLE, params={"handle": "nobody.test"})
+    assert unknown["error"] == "HandleNotFound"
+
+
+@pytest.mark.parametrize("port", ["", ":2583"])
+def test_host_of_a_handle_names_its_did_as_by_localpds(
+    network: Network, account: Account, local: LocalPDS, port: str
+) -> None:
+    host = {"Host": account.handle + port}
+
+    assert _said_by_both(network, local, WELL_KNOWN_DID, headers=host) == account.did
+
+
+def test_host_of_nobody_names_no_did_and_nor_does_localpds(network: Network, local: LocalPDS) -> None:
+    reference = _said(network.http, network.pds_url, WELL_KNOWN_DID, headers={"Host": "nobody.test"})
+    ours = _said(network.http, local.url, WELL_KNOWN_DID, headers={"Host": "nobody.test"})
+
+    assert reference[0] == ours[0] == 404
+    assert reference[3] == ours[3] == "User not found"
 
 
 # The servers themselves
