@@ -59,9 +59,9 @@ def measure(processor: Timed, data: bytes, preset: Preset) -> Times:
     total = time.perf_counter() - start
 
     start = time.perf_counter()
-    image, placement, _, _ = processor._decode(read_header(data, sniff(data)), preset)
+    image, recipe = processor._decode(read_header(data, sniff(data)), preset)
     decoded = time.perf_counter()
-    resize(processor._resizer, image, *placement)
+    resize(processor._resizer, image, *recipe.placement, recipe.kernel)
     return Times(total, decoded - start, time.perf_counter() - decoded, processor.encode_seconds)
 
 

@@ -56,6 +56,10 @@ class Preset:
         exact) and no for CONTAIN.
     position: which part COVER keeps, as fractions of what is cropped off at the left and at the top: ``(0.5, 0.5)``
         is the middle, ``(0.0, 0.0)`` keeps the top left corner.
+    animated: whether an animation stays one, as far as the processor allows; otherwise its first frame is shown. For
+        ``"webp"`` alone.
+    progressive: whether a JPEG comes into view as a whole while it loads; takes longer to make. Other formats
+        ignore it.
 
     Raises InvalidPresetError, whose ``field`` names the value that is wrong.
     """
@@ -69,6 +73,8 @@ class Preset:
     background: str = "#ffffff"
     enlarge: bool | None = None
     position: tuple[float, float] = (0.5, 0.5)
+    animated: bool = False
+    progressive: bool = False
 
     def __post_init__(self) -> None:
         self._check(
@@ -101,6 +107,9 @@ class Preset:
             x, y = (float(part) for part in self.position)
         self._check("position", 0 <= x <= 1 and 0 <= y <= 1, "two numbers from 0 to 1: (left, top)")
         object.__setattr__(self, "position", (x, y))
+        self._check("animated", isinstance(self.animated, bool), "True or False")
+        self._check("animated", not self.animated or self.format == "webp", "False unless the format is 'webp'")
+        self._check("progressive", isinstance(self.progressive, bool), "True or False")
 
     def _check(self, field: str, is_right: bool, wanted: str) -> None:
         if not is_right:
@@ -123,8 +132,12 @@ class Preset:
         return self.fit is FitMode.COVER if self.enlarge is None else self.enlarge
 
     def with_format(self, format: str) -> Preset:  # noqa: A002 - the field's own name
-        """The same preset in another ``ImageFormat``. Raises InvalidPresetError for what is none."""
-        return replace(self, format=format)  # type: ignore[arg-type]  # checked as every field is
+        """The same preset in another ``ImageFormat``, without animation where that has none.
+
+        Raises InvalidPresetError for what is no format.
+        """
+        is_animated = self.animated and format == "webp"
+        return replace(self, format=format, animated=is_animated)  # type: ignore[arg-type]  # checked as every field is
 
     @cached_property
     def key(self) -> str:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageCms
 
+from ._sixteen_bits import from_16_bits
+
 __all__ = ["ToSRGB", "flatten", "resizable", "straight", "without_needless_alpha"]
 
 _AS_STORED = frozenset({"L", "RGB", "CMYK"})
@@ -30,13 +32,8 @@ def resizable(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode.startswith("I;16"):
-        return _from_16_bits(image)
+        return from_16_bits(image)
     return image.convert("RGB")
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion to L clips at 255 instead of scaling.
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
 
 
 def straight(image: Image.Image) -> Image.Image:

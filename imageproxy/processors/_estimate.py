@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 from imageproxy.presets import Preset
 
+from ._encode import Effort, animation_options, has_full_chroma, webp_method
+from ._film import Film
 from ._geometry import Placement, draft_factor
 from ._headers import Header
+from ._inflated import READ_BYTES
 
 __all__ = ["peak_bytes"]
 
@@ -37,8 +40,13 @@ _SOS = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
-# PNG: two rows of at most 16 bits in four channels.
+# PNG: two rows of at most 16 bits in four channels. A transparent colour of 16 bits is looked for in both halves of
+# each channel: the picture twice, its bands, and what of them differs.
 _PNG_ROWS = 16
+# Inflating piece by piece (``_inflated.py``) leaves holes in the heap: measured 8.3 MB after a file of 12 MB.
+_PNG_HOLES_BYTES = 9_000_000
+_PNG_READS = 2  # of what it inflated: one that is being made, one that Pillow works on
+_KEYED = 28
 
 # GIF: the picture before the frame is drawn, and what it is to be replaced with afterwards.
 _GIF_CANVASES = 2
@@ -58,17 +66,29 @@ _STRIP_BYTES = 8 * 1024**2
 _AVERAGED_FROM = 4
 
 # What the encoders take beside the picture.
-#   JPEG   Its result, twice: of noise 0.8 at quality 90, 2.0 at 100.
+#   JPEG   Its result, twice: of noise 0.8 at quality 90, in 4:4:4 at 100 up to 5.5, of grey 2. Progressive, or with
+#          optimized tables: also its coefficients, two bytes each. Encoded again, where the files are small: these.
 #   PNG    Its result, three times while it grows. Noise is not compressed.
-#   WebP   Pixels as ARGB (4) and YUV (1.5), the result; grey is turned into RGB. Method 3, which ``pillow.py`` takes
-#          over this quality and for transparency, keeps what it is to write: 25 for noise, 6 to 14 for photos.
+#   WebP   Pixels as ARGB (4) and YUV (1.5), the result; grey is turned into RGB. From method 3 it
+#          keeps what it is to write: 25 for noise, 6 to 14 for photos.
 #          Transparency has an encoder of its own: 38.8 for noise, 21 to 25 for drawings and photos.
 #   AVIF   Pixels as bytes and as RGB (6) and YUV (1.5); then aom's copy, references and statistics. It takes nearly the
-#          same for all pictures and qualities: 17 to 21.4 for grey, 26 to 28.5 for colour, 29 to 35 with alpha.
-_JPEG_OUTPUT, _JPEG_FINE_OUTPUT, _JPEG_FINE_QUALITY = 2.0, 4.2, 91
+#          same for all pictures and qualities: 17 to 21.4 for grey, 26 to 28.5 for colour, 29 to 35 with alpha; 42 to
+#          46 and 45 to 49 in 4:4:4.
+_JPEG, _JPEG_FINE, _JPEG_FINE_GREY, _JPEG_COEFFICIENTS = 2.0, 11.2, 4.4, 3.2
+_JPEG_SMOOTH = 3.6
 _PNG_COPIES = 3
-_WEBP, _WEBP_TOKENS, _WEBP_ALPHA, _WEBP_FAST_QUALITY = 8.5, 32.5, 39.5, 95
+_WEBP, _WEBP_TOKENS, _WEBP_ALPHA, _WEBP_KEEPS_FROM = 8.5, 32.5, 39.5, 3
 _AVIF_GREY, _AVIF_COLOUR, _AVIF_ALPHA = 22.0, 29.5, 36.0
+_AVIF_FINE_COLOUR, _AVIF_FINE_ALPHA = 47.0, 50.0
+
+# Animations: the canvas, and what a frame covers of it. A frame while it is decoded. libwebp's encoder holds four
+# canvases and a picture in work: measured 25. It keeps all that it has written, at the end nearly four times: of noise
+# with transparency, 1 for each frame up to quality 95, and 3 over that.
+_CANVASES = 8
+_FRAME = {"GIF": 5, "PNG": 8, "WEBP": 20}
+_FILM_ENCODER, _FILM_TOKENS = 38.0, 24.0
+_FILM_OUTPUT, _FILM_FINE_OUTPUT, _FILM_FINE_QUALITY = 3.8, 11.4, 96
 
 
 class _Picture(NamedTuple):
@@ -88,13 +108,18 @@ class _Picture(NamedTuple):
     has_profile: bool
 
 
-def peak_bytes(header: Header, preset: Preset, placement: Placement, *, averages: bool) -> int:
+def peak_bytes(
+    header: Header, preset: Preset, placement: Placement, film: Film | None = None, *, averages: bool, effort: Effort
+) -> int:
     """The bytes of memory that the picture takes at the peak of its processing, beyond the file; at most.
 
     placement: on the stored pixels, before any draft.
+    film: where the picture is to be an animation.
     averages: whether the resizer is Pillow's own.
     """
-    factor = draft_factor(placement, preset.quality) if header.format == "JPEG" else 1
+    if film is not None:
+        return _FLOOR_BYTES + ceil(_animating(header, preset, placement, film, averages, effort))
+    factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
     picture = _READERS[header.format](header, factor)
     width, height = placement.size
     pixels = width * height
@@ -104,7 +129,7 @@ def peak_bytes(header: Header, preset: Preset, placement: Placement, *, averages
             picture.loading,
             len(header.source) + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
             _finishing(picture, pixels),
-            result + pixels * _encoding(picture, preset),
+            result + pixels * _encoding(picture, preset, effort),
         )
     )
 
@@ -136,20 +161,27 @@ def _png(header: Header, _factor: int) -> _Picture:
     source = header.source
     pixels = header.width * header.height
     bits, colours = source[24], source[25]  # IHDR, as the reader made sure
-    # Looked for in the pixels, too: a wrong find is rare, and only makes the estimate higher.
-    has_alpha = colours in {4, 6} or b"tRNS" in source
+    # Looked for in names and values, too: a wrong find is rare, and only makes the estimate higher.
+    has_alpha = (
+        colours in {4, 6} or source.find(b"tRNS", 0, source.find(b"IDAT")) >= 0 or header.transparent is not None
+    )
     is_grey = colours == 0
     stored = (_GREY_16 if bits == 16 else _GREY) if is_grey else _GREY if colours == 3 else _COLOUR
     pixel = _GREY if is_grey and not has_alpha else _COLOUR
     is_converted = has_alpha or colours == 3 or (is_grey and bits in {1, 16})
     converted = pixel if is_converted else 0
+    if header.transparent is not None:
+        stored, converted, pixel = _KEYED, 0, _COLOUR
     loading = len(source) + header.width * _PNG_ROWS + pixels * (stored + converted)
-    return _Picture(loading, pixels * pixel, pixel, has_alpha, has_profile=header.icc_profile is not None)
+    holes = min(len(source), _PNG_HOLES_BYTES) + min(pixels * stored, _PNG_READS * READ_BYTES)
+    return _Picture(loading + holes, pixels * pixel + holes, pixel, has_alpha, header.icc_profile is not None)
 
 
 def _gif(header: Header, _factor: int) -> _Picture:
     pixels = header.width * header.height
     loading = len(header.source) + pixels * (_GIF_CANVASES * _GREY + _COLOUR)
+    if header.offset is not None:  # it is laid on its canvas
+        loading += pixels * 2 * _COLOUR
     return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha=True, has_profile=False)
 
 
@@ -205,15 +237,41 @@ def _finishing(picture: _Picture, pixels: int) -> int:
     return images + min(pixels * picture.pixel, _BLOCK_BYTES)
 
 
-def _encoding(picture: _Picture, preset: Preset) -> float:
+def _encoding(picture: _Picture, preset: Preset, effort: Effort) -> float:
     """Bytes per pixel, beyond the picture."""
     has_alpha, is_grey = picture.has_alpha, picture.pixel == _GREY
+    is_fine = has_full_chroma(preset)
     if preset.format == "jpeg":
-        return _JPEG_FINE_OUTPUT if preset.quality >= _JPEG_FINE_QUALITY else _JPEG_OUTPUT
+        if is_fine and not is_grey:
+            return _JPEG_FINE
+        output = _JPEG_FINE_GREY if is_fine else _JPEG
+        if preset.progressive or effort == "high":
+            return output + _JPEG_COEFFICIENTS
+        return max(output, _JPEG_SMOOTH) if effort == "medium" else output
     if preset.format == "png":
         return _PNG_COPIES * (1 if is_grey else 4 if has_alpha else 3)
     if preset.format == "webp":
         if has_alpha:
             return _WEBP_ALPHA
-        return (_WEBP_TOKENS if preset.quality > _WEBP_FAST_QUALITY else _WEBP) + (_COLOUR if is_grey else 0)
-    return _AVIF_GREY if is_grey else _AVIF_ALPHA if has_alpha else _AVIF_COLOUR
+        keeps = webp_method(preset, effort, has_alpha=has_alpha) >= _WEBP_KEEPS_FROM
+        return (_WEBP_TOKENS if keeps else _WEBP) + (_COLOUR if is_grey else 0)
+    if is_grey:
+        return _AVIF_GREY
+    if is_fine:
+        return _AVIF_FINE_ALPHA if has_alpha else _AVIF_FINE_COLOUR
+    return _AVIF_ALPHA if has_alpha else _AVIF_COLOUR
+
+
+def _animating(
+    header: Header, preset: Preset, placement: Placement, film: Film, averages: bool, effort: Effort
+) -> float:
+    """Bytes: the canvas, a frame beside it, the encoder with all that it has written."""
+    source = header.width * header.height
+    pixels = placement.size[0] * placement.size[1]
+    frames = [sum(map(len, frame.parts)) for frame in film.frames]
+    files = len(header.source) + 2 * max(frames) + (sum(frames) if film.format == "PNG" else 0)
+    decoding = source * (_FRAME[film.format] + _COLOUR)
+    resizing = source * _COLOUR + _resizing(placement, 1, _COLOUR, averages) + 4 * pixels * _COLOUR
+    encoder = _FILM_ENCODER + (_FILM_TOKENS if animation_options(preset, effort)["method"] >= _WEBP_KEEPS_FROM else 0)
+    written = len(frames) * (_FILM_FINE_OUTPUT if preset.quality >= _FILM_FINE_QUALITY else _FILM_OUTPUT)
+    return files + source * _CANVASES + max(decoding, resizing) + pixels * (encoder + written)

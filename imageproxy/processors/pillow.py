@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import IO, NamedTuple, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from imageproxy.errors import (
     ConfigError,
-    ImageProxyError,
     ImageTooLargeError,
-    ProcessingError,
     UnsupportedFormatError,
 )
 from imageproxy.presets import Preset
 
+from ._animation import encode_frames, pictures
 from ._colour import ToSRGB, flatten, resizable, straight, without_needless_alpha
+from ._cut import without_lower_rows
+from ._encode import Effort, animation_options, checked_effort, encoded
 from ._estimate import peak_bytes
 from ._exif import orientation
+from ._failing import failing_as, naming
+from ._film import Film, read_film
 from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
 from ._headers import Header, read_header
-from ._resize import ResizerName, make_resizer, resize
+from ._inflated import READ_BYTES, InflatedPNG, inflater
+from ._resize import Kernel, ResizerName, SIMDResizer, kernel_for, make_resizer, resize
+from ._sixteen_bits import with_transparent_colour
 from ._sniff import sniff
 
 __all__ = ["PillowProcessor"]
 
 # Raised by hand whenever the same input gives other bytes than before: it is part of every cache key.
-_VERSION = "pillow-1"
+_VERSION = "pillow-3"
 _VERSION_OF_RESIZER: dict[ResizerName, str] = {"pillow": _VERSION, "simd": _VERSION + "s"}
+
+_ANIMATION_LIMITS = 500, 50_000_000  # frames, and pixels of them all
 
 _READABLE = frozenset({"jpeg", "png", "gif", "webp", "avif"})
 
@@ -49,19 +55,24 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Encoders, measured on photos and drawings of 1000 and 360 pixels:
-#   JPEG   optimized tables save 1 % and double the time, progressive saves 4 % and takes five times as long.
-#   WebP   methods 4 and 5 save at most 3 % over 3. Method 2 takes half the time for 1 to 3 % more bytes, but 40 % more
-#          at quality 100, and up to 7 % more with transparency.
-#   PNG    level 6, the default, saves at most 2 % over 4 and takes up to twice as long.
-#   AVIF   speed 6, the default, saves 1 % over 8 and takes twice as long; 9 takes a quarter, but makes drawings half as
-#          large again. One thread, for as many images are under way as there are processors.
-_WEBP_FAST_QUALITY = 95
-_PNG_LEVEL = 4
-_AVIF_SPEED = 8
+# Transparent pixels are better laid on the background before the resize where it leaves at least this share of them.
+_KEPT_SHARES: dict[ResizerName, float] = {"pillow": 1 / 3, "simd": 1 / 2}
 
 # What is converted is converted a band of rows at a time.
 _BAND_BYTES = 256 * 1024
+
+
+class _Recipe(NamedTuple):
+    """What is to be done with the pixels as they are stored: what to take of them and how, how to turn it, its colours.
+
+    turn: the EXIF orientation.
+    profile: the ICC profile.
+    """
+
+    placement: Placement
+    turn: int
+    profile: bytes | None
+    kernel: Kernel
 
 
 class PillowProcessor:
@@ -72,26 +83,48 @@ class PillowProcessor:
         twice that it refuses.
     max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size: a WebP of 24
         megapixels is over it, a photo of 50 as a JPEG is not.
+    max_frames: how many frames an animation may have.
+    max_animation_pixels: how many pixels they may have together, as they are or as they are made, whichever is more. Of
+        an animation over either limit the first frames that are within it are kept; if they are no two, a still image.
+    effort: how long the encoders look for a smaller file of the same quality: ``"low"``, ``"medium"`` or ``"high"``.
+        High makes files 4 to 6 % smaller in two to four times the time, low 8 to 16 % larger (JPEG: the same) in less.
     resizer: ``"auto"`` takes the SIMD resizer where the extra ``fast`` is installed (several times as fast), and
         Pillow's otherwise; ``"simd"`` and ``"pillow"`` say it outright.
 
-    Pictures come out upright, in sRGB, without any metadata. Of an animation the first frame is shown. Transparency is
-    kept, and averaged rightly, where the preset's format has it, and laid on ``preset.background`` otherwise.
+    Pictures come out upright, in sRGB, without any metadata. Of an animation the first frame is shown, unless the
+    preset is ``animated``: then GIF, WebP and animated PNG stay animations. Transparency is kept, and averaged rightly,
+    where the preset's format has it, and laid on ``preset.background`` otherwise.
 
     Raises ConfigError for a bad option. Safe to use from several threads at once; holds no locks and no files.
     """
 
     def __init__(
-        self, *, max_pixels: int = 50_000_000, max_decode_bytes: int = 400_000_000, resizer: str = "auto"
+        self,
+        *,
+        max_pixels: int = 50_000_000,
+        max_decode_bytes: int = 400_000_000,
+        max_frames: int = _ANIMATION_LIMITS[0],
+        max_animation_pixels: int = _ANIMATION_LIMITS[1],
+        effort: str = "medium",
+        resizer: str = "auto",
     ) -> None:
-        for option, value in (("max_pixels", max_pixels), ("max_decode_bytes", max_decode_bytes)):
+        for option, value in (
+            ("max_pixels", max_pixels),
+            ("max_decode_bytes", max_decode_bytes),
+            ("max_frames", max_frames),
+            ("max_animation_pixels", max_animation_pixels),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(
                     f"{option} is {value!r}; it must be a whole number above 0", option=option, value=value
                 )
         self._max_pixels = max_pixels
         self._max_decode_bytes = max_decode_bytes
+        self._max_frames = max_frames
+        self._max_animation_pixels = max_animation_pixels
+        self._effort: Effort = checked_effort(effort)
         self._resizer = make_resizer(resizer)
+        self._zlib = inflater() if self._resizer.name == "simd" else None
         self._to_srgb = ToSRGB()
 
     @property
@@ -101,8 +134,12 @@ class PillowProcessor:
 
     @property
     def version(self) -> str:
-        """Changes whenever the same input gives other bytes than before; the two resizers have one each."""
-        return _VERSION_OF_RESIZER[self._resizer.name]
+        """Changes whenever the same input gives other bytes than before, be it by an option."""
+        version = _VERSION_OF_RESIZER[self._resizer.name]
+        if self._effort != "medium":
+            version += f"-{self._effort}"
+        limits = self._max_frames, self._max_animation_pixels
+        return version if limits == _ANIMATION_LIMITS else f"{version}-{limits[0]}x{limits[1]}"
 
     def process(self, data: bytes, preset: Preset) -> bytes:
         """The picture in ``data`` as the preset describes it, encoded as ``preset.format``.
@@ -110,7 +147,7 @@ class PillowProcessor:
         Raises UnsupportedFormatError, whose ``format`` names what the bytes look like; ImageTooLargeError, in pixels;
         ProcessingError for a broken image, and for one that the preset's format cannot hold.
         """
-        with _naming(preset):
+        with naming(preset):
             return self._process(data, preset)
 
     def estimate(self, data: bytes, preset: Preset) -> int:
@@ -121,8 +158,9 @@ class PillowProcessor:
 
         Raises what ``process`` raises for a header that it refuses.
         """
-        with _naming(preset), _failing_as("the image is broken"):
-            return self._check_peak(self._read_header(data), preset)
+        with naming(preset), failing_as("the image is broken"):
+            header = self._read_header(data)
+            return self._check_peak(header, preset, self._read_film(data, header, preset))
 
     def encode(self, image: Image.Image, preset: Preset) -> bytes:
         """Encode the finished picture. May be overridden, to draw on it first or to encode in another way.
@@ -133,26 +171,76 @@ class PillowProcessor:
         What it raises and is not an error of this library becomes a ProcessingError. A class that overrides this
         should override ``version``, too: what it draws is part of what is cached.
         """
-        buffer = io.BytesIO()
-        image.save(buffer, preset.format, **_options(image, preset))
-        return buffer.getvalue()
+        return encoded(image, preset, self._effort)
+
+    def encode_frames(
+        self, frames: Iterable[Image.Image], durations_ms: Sequence[int], plays: int, preset: Preset
+    ) -> bytes:
+        """Encode an animation, as ``encode`` does a still picture; may be overridden together with it.
+
+        frames: each as ``encode`` gets it, made when it is asked for.
+        durations_ms: how long each is shown, in milliseconds.
+        plays: how often all of it is shown; 0 is for ever.
+        """
+        return encode_frames(frames, durations_ms, plays, animation_options(preset, self._effort))
 
     def _process(self, data: bytes, preset: Preset) -> bytes:
-        with _failing_as("the image is broken"):
+        with failing_as("the image is broken"):
             header = self._read_header(data)
-            self._check_peak(header, preset)
-            image, placement, turn, profile = self._decode(header, preset)
+            film = self._read_film(data, header, preset)
+            self._check_peak(header, preset, film)
+            if film is not None:
+                del header
+                return self._animate(film, preset)
+            image, recipe = self._decode(header, preset)
             del header
-        with _failing_as(f"the image could not be made into {preset.name!r}"):
-            image = resize(self._resizer, image, *placement)
-            image = straight(image)
-            image = self._to_srgb.convert(image, profile)
-            if turn in _UPRIGHT:
-                image = image.transpose(_UPRIGHT[turn])
-            image = flatten(image, preset.background) if preset.format == "jpeg" else without_needless_alpha(image)
-            image.info = {}  # some encoders write what stands in here
+        with failing_as(f"the image could not be made into {preset.name!r}"):
+            for step in self._steps(recipe, preset):
+                image = step(image)
             _is_built_in(preset.format)
             return self.encode(image, preset)
+
+    def _steps(self, recipe: _Recipe, preset: Preset) -> list[Callable[[Image.Image], Image.Image]]:
+        """All between decoding and encoding; as steps, so that each picture is let go when the next one is there."""
+        placement, turn, profile, kernel = recipe
+        return [
+            lambda image: resize(self._resizer, image, *placement, kernel),
+            straight,
+            lambda image: self._to_srgb.convert(image, profile),
+            lambda image: image.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else image,
+            lambda image: (
+                flatten(image, preset.background) if preset.format == "jpeg" else without_needless_alpha(image)
+            ),
+            _without_info,
+        ]
+
+    def _animate(self, film: Film, preset: Preset) -> bytes:
+        turn = orientation(film.exif)
+        placement = _place(film.size, turn, preset)
+        self._check_result(placement, preset)
+        _is_built_in(preset.format)
+        recipe = _Recipe(placement, turn, film.icc_profile, kernel_for(preset, placement))
+        frames = self._frames(film, self._steps(recipe, preset))
+        return self.encode_frames(frames, [frame.duration_ms for frame in film.frames], film.plays, preset)
+
+    def _frames(self, film: Film, steps: list[Callable[[Image.Image], Image.Image]]) -> Iterator[Image.Image]:
+        for canvas in pictures(film):
+            image = _resizable(canvas)
+            for step in steps:
+                image = step(image)
+            yield image
+
+    def _read_film(self, data: bytes, header: Header, preset: Preset) -> Film | None:
+        """The animation, as much of it as the limits allow; ``None`` where a still picture is to be made."""
+        if not preset.animated:
+            return None
+        stored = _size(header)
+        pixels = max(_pixels(_place(stored, turn, preset)) for turn in _possible_turns(header))
+        most = self._max_animation_pixels // max(stored[0] * stored[1], pixels)
+        film = read_film(data, header, min(self._max_frames, most))
+        while film is not None and self._peak(header, preset, film) > self._max_decode_bytes:
+            film = film.cut(len(film.frames) * 3 // 4)
+        return film
 
     def _read_header(self, data: bytes) -> Header:
         kind = sniff(data)
@@ -163,13 +251,19 @@ class PillowProcessor:
         self._check_pixels(header.width * header.height, "the image has")
         return header
 
-    def _check_peak(self, header: Header, preset: Preset) -> int:
-        """The memory that this will take, in bytes; refused where it is too much."""
-        stored = header.width, header.height
-        placements = [_place(stored, turn, preset) for turn in _possible_turns(header)]
+    def _peak(self, header: Header, preset: Preset, film: Film | None) -> int:
+        """The memory that this will take, in bytes."""
+        placements = [_place(_size(header), turn, preset) for turn in _possible_turns(header)]
         self._check_result(min(placements, key=_pixels), preset)
         averages = self._resizer.name == "pillow"
-        peak = max(peak_bytes(header, preset, placement, averages=averages) for placement in placements)
+        return max(
+            peak_bytes(header, preset, placement, film, averages=averages, effort=self._effort)
+            for placement in placements
+        )
+
+    def _check_peak(self, header: Header, preset: Preset, film: Film | None) -> int:
+        """The same, refused where it is too much."""
+        peak = self._peak(header, preset, film)
         if peak > self._max_decode_bytes:
             raise ImageTooLargeError(
                 f"this {header.format} would take about {peak:,} bytes of memory; the limit is "
@@ -180,18 +274,65 @@ class PillowProcessor:
             )
         return peak
 
-    def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, Placement, int, bytes | None]:
-        """The pixels as they are stored, what to take of them, their EXIF orientation, their ICC profile."""
+    def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, _Recipe]:
+        """The pixels as they are stored, and what to do with them."""
+        if header.transparent is not None:
+            image = with_transparent_colour(header.source, header.transparent)
+            return self._prepared(image, image.size, header, orientation(header.exif), header.icc_profile, preset)
+        kept = without_lower_rows(header, _place(_size(header), orientation(header.exif), preset))
         # Closed by hand: some of Pillow's images hold on to their file.
-        with io.BytesIO(header.source) as file, Image.open(file, formats=[header.format]) as opened:
+        with self._file(kept) as file, Image.open(file, formats=[kept.format]) as opened:
             self._check_pixels(opened.width * opened.height, "the image has")
             turn = orientation(header.exif or opened.info.get("exif"))
-            placement = _place(opened.size, turn, preset)
+            if header.offset is not None:
+                opened.load()
+                return self._prepared(_on_canvas(opened, header), _size(header), header, turn, None, preset)
+            stored = (opened.width, opened.height + header.height - kept.height)
+            placement = _place(stored, turn, preset)
             self._check_result(placement, preset)
-            placement = _draft(opened, placement, preset.quality)
+            factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
+            if factor > 1:
+                opened.draft(None, (opened.width // factor, opened.height // factor))
+            if isinstance(file, InflatedPNG):
+                opened.decodermaxblock = READ_BYTES
             opened.load()
-            profile = header.icc_profile or opened.info.get("icc_profile")
-            return _resizable(opened), placement, turn, profile
+            if isinstance(file, InflatedPNG) and isinstance(self._resizer, SIMDResizer):
+                self._resizer.settle()
+            profile = opened.info.get("icc_profile") or header.icc_profile
+            return self._prepared(opened, stored, header, turn, profile, preset, factor)
+
+    def _prepared(
+        self,
+        image: Image.Image,
+        stored: tuple[int, int],
+        header: Header,
+        turn: int,
+        profile: bytes | None,
+        preset: Preset,
+        draft: int = 1,
+    ) -> tuple[Image.Image, _Recipe]:
+        """The image in a mode that can be resized, and how to go on.
+
+        stored: its size in the file, before it was decoded smaller by ``draft``.
+        """
+        placement = _place(stored, turn, preset)
+        kernel = kernel_for(preset, placement, header.detail, draft)
+        # That is less work for the resizer and in all, but wants colours in sRGB.
+        keeps_most = _pixels(placement) >= _KEPT_SHARES[self._resizer.name] * stored[0] * stored[1]
+        background = preset.background if preset.format == "jpeg" and profile is None and keeps_most else None
+        if isinstance(self._resizer, SIMDResizer) and image.mode == "RGBA" and background is None:
+            image = self._resizer.premultiplied(image)
+        else:
+            image = _resizable(image, background)
+        left, top, right, bottom = (side / draft for side in placement.box)
+        return image, _Recipe(Placement(placement.size, (left, top, right, bottom)), turn, profile, kernel)
+
+    def _file(self, header: Header) -> IO[bytes]:
+        """What Pillow reads: the bytes of the image, or the same with its pixels inflated."""
+        inflated = None
+        if header.format == "PNG" and self._zlib is not None:
+            inflated = InflatedPNG.of(header.source, self._zlib)
+        return cast("IO[bytes]", inflated or io.BytesIO(header.source))
 
     def _check_result(self, placement: Placement, preset: Preset) -> None:
         self._check_pixels(_pixels(placement), f"made into {preset.name!r} the image would have")
@@ -216,46 +357,48 @@ def _pixels(placement: Placement) -> int:
     return placement.size[0] * placement.size[1]
 
 
+def _size(header: Header) -> tuple[int, int]:
+    return header.width, header.height
+
+
+def _without_info(image: Image.Image) -> Image.Image:
+    image.info = {}  # some encoders write what stands in here
+    return image
+
+
+def _on_canvas(image: Image.Image, header: Header) -> Image.Image:
+    """The picture where it lies on its canvas."""
+    canvas = Image.new("RGBA", _size(header))
+    canvas.paste(image.convert("RGBA"), header.offset)
+    return canvas
+
+
 def _possible_turns(header: Header) -> tuple[int, ...]:
     """The EXIF orientations to reckon with before Pillow has opened the file; of some formats only it can tell."""
     hint = {"WEBP": b"EXIF", "AVIF": b"irot"}.get(header.format)
     return (1, 6) if hint is not None and hint in header.source else (orientation(header.exif),)
 
 
-def _draft(opened: Image.Image, placement: Placement, quality: int) -> Placement:
-    """Have a JPEG decoded smaller where that does not show; returns the placement on what will be decoded."""
-    factor = draft_factor(placement, quality)
-    if opened.format not in ("JPEG", "MPO") or factor == 1:
-        return placement
-    opened.draft(None, (opened.width // factor, opened.height // factor))
-    left, top, right, bottom = (side / factor for side in placement.box)
-    return Placement(placement.size, (left, top, right, bottom))
+def _resizable(image: Image.Image, background: str | None = None) -> Image.Image:
+    """``resizable(image)``, or flattened on ``background``.
 
-
-def _resizable(image: Image.Image) -> Image.Image:
-    """``resizable(image)``, made in bands of rows: what it makes on the way takes as much memory as an image or two."""
+    Made in bands of rows: what it makes on the way takes as much memory as an image or two.
+    """
     width, height = image.size
     band = max(1, _BAND_BYTES // (4 * width))
+    if image.mode == "RGBA" and without_needless_alpha(image.crop((0, 0, width, min(band, height)))).mode == "RGB":
+        image = without_needless_alpha(image)  # which most are that begin so
+    is_flattened = background is not None and image.has_transparency_data
     result: Image.Image | None = None
     for top in range(0, height, band):
-        part = resizable(image.crop((0, top, width, min(top + band, height))))
+        part = image.crop((0, top, width, min(top + band, height)))
+        part = flatten(part.convert("RGBA"), str(background)) if is_flattened else resizable(part)
         if part.mode == image.mode:
             return image
         if result is None:
             result = Image.new(part.mode, image.size)
         result.paste(part, (0, top))
     return result or image
-
-
-def _options(image: Image.Image, preset: Preset) -> dict[str, Any]:
-    if preset.format == "jpeg":
-        return {"quality": preset.quality, "subsampling": "4:2:0"}
-    if preset.format == "png":
-        return {"compress_level": _PNG_LEVEL}
-    if preset.format == "webp":
-        is_fast = preset.quality <= _WEBP_FAST_QUALITY and image.mode != "RGBA"
-        return {"quality": preset.quality, "method": 2 if is_fast else 3}
-    return {"quality": preset.quality, "speed": _AVIF_SPEED, "max_threads": 1}
 
 
 def _is_built_in(kind: str) -> bool:
@@ -272,32 +415,3 @@ def _unsupported(kind: str) -> UnsupportedFormatError:
     if kind in _READABLE:
         return UnsupportedFormatError(f"the image is a {kind}, which this Pillow was built without", format=kind)
     return UnsupportedFormatError(f"the bytes look like {kind}" + read, format=kind)
-
-
-@contextmanager
-def _naming(preset: Preset) -> Iterator[None]:
-    """The errors of this library tell the preset."""
-    try:
-        yield
-    except ImageProxyError as error:
-        error.preset = error.preset or preset.name
-        raise
-
-
-@contextmanager
-def _failing_as(what: str) -> Iterator[None]:
-    """Nothing of Pillow's leaves the library, and on broken files it raises nearly everything there is."""
-    try:
-        yield
-    except ImageProxyError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(
-            f"the image is over Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS: {error}",
-            unit="pixels",
-            limit=Image.MAX_IMAGE_PIXELS,
-        ) from error
-    except UnidentifiedImageError as error:  # whose message names the address of an object
-        raise ProcessingError(f"{what}: it is not what its first bytes say") from error
-    except Exception as error:
-        raise ProcessingError(f"{what}: {type(error).__name__}: {error}") from error

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ def measured(tmp_path: Path) -> Callable[..., list[int]]:
         for number, (data, preset) in enumerate(jobs):
             path = tmp_path / str(number)
             path.write_bytes(data)
-            names = ("name", "width", "height", "fit", "quality", "format", "enlarge")
-            told.append((str(path), {name: getattr(preset, name) for name in names}))
+            told.append((str(path), {field.name: getattr(preset, field.name) for field in fields(preset)}))
         request = json.dumps({"resizer": resizer, "rounds": rounds, "jobs": told})
         child = subprocess.run(
             [sys.executable, MEASURE, "--peak"], input=request, capture_output=True, text=True, check=False
@@ -139,6 +139,63 @@ def test_turning_and_converting_colours_stay_within_the_estimate(
     data = encode(grainy("RGB", (2400, 1800)), "JPEG", exif=exif, icc_profile=profile)
 
     peak, estimate, _ = measured([(data, Preset("full", 2000, 2000, FitMode.CONTAIN, 90))], resizer)
+
+    assert peak <= estimate
+
+
+@pytest.mark.parametrize("quality", [90, 100])
+@pytest.mark.parametrize("is_progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_of_every_kind_stays_within_its_estimate(
+    quality: int,
+    is_progressive: bool,
+    mode: str,
+    grainy: Callable[..., Image.Image],
+    encode: Encode,
+    measured: Callable[..., list[int]],
+) -> None:
+    data = encode(grainy(mode, (2400, 800)), "PNG", compress_level=1)
+    preset = Preset("same", 2400, 0, FitMode.CONTAIN, quality, progressive=is_progressive)
+
+    peak, estimate, _ = measured([(data, preset)])
+
+    assert peak <= estimate
+
+
+@pytest.mark.parametrize("quality", [80, 100])
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("GIF", "RGB", {}),
+        ("PNG", "RGBA", {"compress_level": 1}),
+        ("WEBP", "RGB", {"method": 0}),
+        ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
+    ],
+)
+def test_an_animation_stays_within_its_estimate(
+    kind: str,
+    mode: str,
+    options: dict[str, Any],
+    quality: int,
+    grainy: Callable[..., Image.Image],
+    encode: Encode,
+    measured: Callable[..., list[int]],
+) -> None:
+    frames = [grainy(mode, (800, 600)) for _ in range(8)]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    preset = replace(BLUESKY.get("feed_fullsize"), quality=quality, animated=True)
+
+    peak, estimate, _ = measured([(data, preset)])
+
+    assert peak <= estimate
+
+
+def test_a_transparent_colour_of_16_bits_stays_within_its_estimate(
+    grainy: Callable[..., Image.Image], encode: Encode, measured: Callable[..., list[int]]
+) -> None:
+    data = encode(grainy("I;16", (2400, 1800)), "PNG", compress_level=1, transparency=5)
+
+    peak, estimate, _ = measured([(data, TINY)])
 
     assert peak <= estimate
 

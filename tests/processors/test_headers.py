@@ -142,3 +142,38 @@ def test_a_table_of_items_that_is_cut_short_is_broken(encode: Encode) -> None:
     at = data.index(b"iloc") + 10
     with pytest.raises(ProcessingError, match="cut short"):
         read_header(data[:at] + b"\xff\xff" + data[at + 2 :], "avif")
+
+
+def test_the_detail_of_a_jpeg_is_told_by_its_size_and_its_quantizer(encode: Encode) -> None:
+    def detail(image: Image.Image, **options: object) -> float:
+        return read_header(encode(image, "JPEG", **options), "jpeg").detail
+
+    smooth, noise = Image.linear_gradient("L"), Image.effect_noise((256, 256), 60)
+
+    assert detail(smooth) < 2 < 6 < detail(noise)
+    # One photo at two qualities is about the same to look at, though one file is twice the other.
+    assert detail(noise, quality=60) == pytest.approx(detail(noise, quality=90), rel=0.5)
+    assert detail(noise, qtables=[[1] * 64]) == pytest.approx(detail(noise, quality=100), rel=0.1)
+
+
+def test_steps_in_two_bytes_are_read(encode: Encode) -> None:
+    data = encode(Image.linear_gradient("L"), "JPEG", qtables=[[40] * 64])
+    table = b"\xff\xdb\0\x43\0" + bytes([40]) * 64
+    assert table in data
+    wide = data.replace(table, b"\xff\xdb\0\x83\x10" + struct.pack(">64H", *[40] * 64))
+
+    assert read_header(wide, "jpeg").detail == pytest.approx(read_header(data, "jpeg").detail, rel=0.2)
+
+
+def test_of_other_formats_the_detail_is_not_known(encode: Encode) -> None:
+    assert read_header(encode(Image.linear_gradient("L"), "PNG"), "png").detail == float("inf")
+
+
+def test_transparency_after_the_pixels_does_not_count(encode: Encode) -> None:
+    data = encode(Image.new("RGB", (4, 4)), "PNG", transparency=(0, 0, 0))
+    at = data.index(b"tRNS") - 4
+    chunk = data[at : at + 12 + 6]
+    moved = (data[:at] + data[at + len(chunk) :]).replace(data[-12:], chunk + data[-12:])
+
+    assert b"tRNS" in read_header(data, "png").source
+    assert b"tRNS" not in read_header(moved, "png").source

@@ -395,3 +395,31 @@ def test_files_beside_the_repository_end_in_an_image_or_in_an_error_of_ours(
             result = processor.process(data, preset)
             with Image.open(io.BytesIO(result)) as image:
                 assert image.width <= preset.width
+
+
+@pytest.mark.parametrize("side", [32, 250])
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_transparency_comes_out_on_the_background_however_much_is_shrunk(
+    side: int, alpha: int, processor: PillowProcessor, encode: Encode, decode: Decode, box_preset: Callable[..., Preset]
+) -> None:
+    picture = Image.new("RGBA", (256, 256), (10, 200, 30, alpha))
+    preset = box_preset(side, side, background="#ff8800")
+
+    result = decode(processor.process(encode(picture, "PNG"), preset))
+
+    wanted = (10, 200, 30) if alpha else (255, 136, 0)
+    for band, level in zip(result.split(), wanted, strict=True):
+        low, high = band.getextrema()
+        assert level - 3 <= low <= high <= level + 3  # type: ignore[operator]  # of one band they are numbers
+
+
+def test_a_picture_that_only_begins_opaque_keeps_its_transparency(
+    processor: PillowProcessor, encode: Encode, decode: Decode, box_preset: Callable[..., Preset]
+) -> None:
+    picture = Image.new("RGBA", (600, 600), "#112233")
+    picture.paste((0, 0, 0, 0), (0, 500, 600, 600))
+
+    result = decode(processor.process(encode(picture, "PNG"), box_preset(300, 300, format="png")))
+
+    assert result.mode == "RGBA"
+    assert result.getpixel((150, 290)) == (0, 0, 0, 0)

@@ -3,14 +3,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import PIL
 import pytest
 from PIL import Image
 
 from imageproxy.errors import ConfigError
+from imageproxy.presets import FitMode, Preset
 from imageproxy.processors import PillowProcessor
-from imageproxy.processors._resize import PillowResizer, Resizer, SIMDResizer, resize
+from imageproxy.processors._geometry import Placement
+from imageproxy.processors._resize import Kernel, PillowResizer, Resizer, SIMDResizer, kernel_for, resize
 from imageproxy.testing.photos import DrawnPhoto
 
 Decode = Callable[[bytes], Image.Image]
@@ -76,11 +79,16 @@ def test_both_resizers_make_the_same_picture(
     source = decode(photos["landscape"].data).resize((1200, 800))
     source = source.convert("RGBA").convert("RGBa") if mode == "RGBa" else source.convert(mode)
 
-    with_pillow = source.resize(size, Image.Resampling.LANCZOS, box)
-    with_simd = SIMDResizer().resize(source, size, box)
+    kernels: dict[Kernel, Image.Resampling] = {
+        "lanczos": Image.Resampling.LANCZOS,
+        "catmull_rom": Image.Resampling.BICUBIC,
+    }
+    for kernel, of_pillow in kernels.items():
+        with_pillow = source.resize(size, of_pillow, box)
+        with_simd = SIMDResizer().resize(source, size, box, kernel)
 
-    assert psnr(with_pillow, with_simd) > 50
-    assert psnr(PillowResizer().resize(source, size, box), with_simd) > 45
+        assert psnr(with_pillow, with_simd) > 50
+        assert psnr(PillowResizer().resize(source, size, box, kernel), with_simd) > 45
 
 
 def test_strips_make_the_same_picture_as_one_piece(
@@ -90,7 +98,7 @@ def test_strips_make_the_same_picture_as_one_piece(
     size, box = (1700, 1100), (10.5, 20.25, 2390.5, 1590.75)
 
     in_strips = resize(resizer, source, size, box)
-    at_once = resizer.resize(source, size, box)
+    at_once = resizer.resize(source, size, box, "lanczos")
 
     difference = max(abs(a - b) for a, b in zip(in_strips.tobytes(), at_once.tobytes(), strict=True))
     assert difference <= 1
@@ -101,3 +109,28 @@ def test_nothing_is_resized_where_the_size_is_right(resizer: Resizer) -> None:
 
     assert resize(resizer, source, (4, 3), (0, 0, 4, 3)).tobytes() == source.tobytes()
     assert resize(resizer, source, (2, 2), (1, 1, 3, 3)).tobytes() == bytes([5, 6, 9, 10])
+
+
+def test_the_finer_kernel_is_taken_where_it_shows() -> None:
+    preset = Preset("test", 100, 100, FitMode.COVER, 90)
+    shrinks, enlarges = Placement((100, 100), (0, 0, 300, 300)), Placement((100, 100), (0, 0, 300, 90))
+
+    assert kernel_for(preset, shrinks, detail=6.5) == "catmull_rom"
+    assert kernel_for(preset, shrinks, detail=6.6) == "lanczos"
+    assert kernel_for(preset, shrinks) == "lanczos"
+    assert kernel_for(preset, shrinks, detail=2, draft=2) == "lanczos"
+    assert kernel_for(preset, enlarges, detail=2) == "lanczos"
+    assert kernel_for(replace(preset, quality=91), shrinks, detail=2) == "lanczos"
+    assert kernel_for(preset.with_format("png"), shrinks, detail=2) == "lanczos"
+
+
+def test_transparency_is_premultiplied_as_pillow_does_it(photos: dict[str, DrawnPhoto], decode: Decode) -> None:
+    source = decode(photos["portrait"].data)
+    assert source.mode == "RGBA"
+    before = source.tobytes()
+
+    made = SIMDResizer().premultiplied(source)
+
+    assert made.im.mode == "RGBa"
+    assert made.tobytes() == source.convert("RGBa").tobytes()
+    assert source.tobytes() == before

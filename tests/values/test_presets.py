@@ -62,6 +62,8 @@ def test_keys_stay_what_they_were() -> None:
         {"background": "#000000"},
         {"enlarge": True},
         {"position": (0.5, 0.0)},
+        {"format": "webp", "animated": True},
+        {"progressive": True},
     ],
 )
 def test_every_parameter_changes_the_key(change: dict[str, Any]) -> None:
@@ -71,7 +73,9 @@ def test_every_parameter_changes_the_key(change: dict[str, Any]) -> None:
 
 
 def test_a_parameter_at_its_default_does_not_change_the_key() -> None:
-    spelled_out = Preset("square", 100, 100, FitMode.COVER, 80, "jpeg", "#FFFFFF", None, (0.5, 0.5))
+    spelled_out = Preset(
+        "square", 100, 100, FitMode.COVER, 80, "jpeg", "#FFFFFF", None, (0.5, 0.5), animated=False, progressive=False
+    )
     assert spelled_out == SQUARE
     assert spelled_out.key == SQUARE.key
 
@@ -132,6 +136,9 @@ def test_the_content_type_follows_the_format() -> None:
         ("position", ("left", "top")),
         ("position", None),
         ("position", (float("nan"), 0.5)),
+        ("animated", 1),
+        ("animated", True),  # a JPEG does not move
+        ("progressive", None),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: object) -> None:
@@ -143,6 +150,21 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: ob
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(InvalidPresetError, match="format"):
         SQUARE.with_format("bmp")
+
+
+def test_another_format_is_without_animation() -> None:
+    moving = dataclasses.replace(SQUARE, format="webp", animated=True)
+
+    assert moving.with_format("jpeg") == SQUARE
+    assert moving.with_format("jpeg").key == SQUARE.key
+    assert moving.with_format("webp") == moving
+    assert moving.key != SQUARE.with_format("webp").key
+
+
+def test_the_keys_of_added_parameters_stay_what_they_were() -> None:
+    """As the others: these may only grow."""
+    assert dataclasses.replace(SQUARE, format="webp", animated=True).key == "square-fdea316ed1f4"
+    assert dataclasses.replace(SQUARE, progressive=True).key == "square-a235c6154523"
 
 
 def test_get_preset_looks_in_the_default_registry() -> None:

@@ -10,6 +10,7 @@ from imageproxy.errors import UnsupportedFormatError
 
 from .av1 import largest_frame
 from .header import Header, broken, check_count
+from .profile import profile_of_code_points
 
 __all__ = ["read"]
 
@@ -58,7 +59,48 @@ def read(data: bytes) -> Header:
         for at in hidden:
             patched[at : at + 4] = b"skip"  # as long as before: no offset moves
         source = bytes(patched)
-    return Header("AVIF", width, height, source)
+    return Header("AVIF", width, height, source, icc_profile=_profile(data, inside))
+
+
+def _profile(data: bytes, inside: dict[bytes, _Box]) -> bytes | None:
+    """A profile of the code points of the main picture's colours (its own ICC profile, the decoder tells).
+
+    Only of the main one: that of a gain map, and the brighter picture that it makes, have others.
+    """
+    if b"pitm" not in inside:
+        return None
+    start = inside[b"pitm"].start
+    main = int.from_bytes(data[start + 4 : start + (6 if data[start] == 0 else 8)], "big")
+    containers = {box.kind: box for box in _boxes(data, inside[b"iprp"].start, inside[b"iprp"].end)}
+    if not {b"ipco", b"ipma"} <= containers.keys():
+        return None
+    properties = list(_boxes(data, containers[b"ipco"].start, containers[b"ipco"].end))
+    for index in _properties_of(data, containers[b"ipma"], main):
+        box = properties[index - 1] if 1 <= index <= len(properties) else None
+        if box is not None and box.kind == b"colr" and data[box.start : box.start + 4] == b"nclx":
+            primaries, transfer = unpack_from(">HH", data, box.start + 4)
+            return profile_of_code_points(primaries, transfer)
+    return None
+
+
+def _properties_of(data: bytes, ipma: _Box, wanted: int) -> list[int]:
+    """The numbers, from 1, of an item's properties."""
+    version, is_wide = data[ipma.start], data[ipma.start + 3] & 1
+    item_bytes, index_bytes = (4 if version else 2), (2 if is_wide else 1)
+    (count,) = unpack_from(">I", data, ipma.start + 4)
+    check_count(count, _MAX_PARTS, "items with properties")
+    at = ipma.start + 8
+    for _ in range(count):
+        item = int.from_bytes(data[at : at + item_bytes], "big")
+        at += item_bytes
+        end = at + 1 + data[at] * index_bytes
+        if item == wanted:
+            indices = (
+                int.from_bytes(data[each : each + index_bytes], "big") for each in range(at + 1, end, index_bytes)
+            )
+            return [index & (0x7FFF if is_wide else 0x7F) for index in indices]
+        at = end
+    return []
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:

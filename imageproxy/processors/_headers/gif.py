@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import unpack_from
+from struct import pack, unpack_from
 
 from .header import Header, broken, check_count
 
@@ -37,13 +37,18 @@ def read(data: bytes) -> Header:
         if kind == _GRAPHIC_CONTROL:
             control = data[start:at]
     left, top, width, height = unpack_from("<HHHH", data, at + 1)
-    # A frame that sticks out makes the picture larger: so Pillow draws it.
-    return Header(
-        "GIF",
-        max(screen_width, left + width),
-        max(screen_height, top + height),
-        b"".join((screen, control, memoryview(data)[at:])),
-    )
+    # A frame that sticks out makes the picture larger.
+    whole = max(screen_width, left + width), max(screen_height, top + height)
+    offset = None
+    rest = at
+    descriptor = b""
+    if whole != (width, height):
+        # What the frame leaves free is transparent, as in browsers, and not of the first colour, as in Pillow.
+        offset = left, top
+        screen = screen[:6] + pack("<HH", width, height) + screen[10:]
+        descriptor = pack("<BHHHH", _IMAGE, 0, 0, width, height)
+        rest = at + 9
+    return Header("GIF", *whole, b"".join((screen, control, descriptor, memoryview(data)[rest:])), offset=offset)
 
 
 def _palette_bytes(flags: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import sqrt
 from struct import unpack_from
 
 from imageproxy.errors import ProcessingError, UnsupportedFormatError
@@ -12,12 +13,12 @@ from .header import Header, broken, check_count
 
 __all__ = ["read"]
 
-_EOI, _SOS = 0xD9, 0xDA
+_EOI, _SOS, _DQT = 0xD9, 0xDA, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the three are tables
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 # Tables and frames, and of the applications' segments those that tell the colours: JFIF's and Adobe's.
-_NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE, _SOS}
+_NEEDED = _FRAMES | {0xC4, 0xCC, _DQT, 0xDC, 0xDD, 0xE0, 0xEE, _SOS}
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
 
 # Photos have some tens of segments; 10 MB of extended XMP or of a profile are about 160.
@@ -36,6 +37,7 @@ def read(data: bytes) -> Header:
     view = memoryview(data)
     kept: list[bytes | memoryview] = [b"\xff\xd8"]
     frame = exif = None
+    step = 0.0
     icc: list[bytes] = []
     *segments, (_, scan_at, _) = _segments(data)
     for marker, start, end in segments:
@@ -44,6 +46,8 @@ def read(data: bytes) -> Header:
             kept += (bytes((0xFF, marker)), view[start:end])
         if marker in _FRAMES:
             frame = marker, bytes(body)
+        elif marker == _DQT:
+            step = step or _mean_step(body)
         elif marker == 0xE1 and exif is None and body[:6] == _EXIF:
             exif = bytes(body[6:])
         elif marker == 0xE2 and body[:12] == _ICC:
@@ -58,7 +62,16 @@ def read(data: bytes) -> Header:
     if kind in _PROGRESSIVE or data[scan_at + 2] < components:
         _check_scans(data, scan_at - 2, width * height)
     kept += (bytes((0xFF, _SOS)), view[scan_at:])
-    return Header("JPEG", width, height, b"".join(kept), exif, _join_profile(icc))
+    source = b"".join(kept)
+    detail = 8 * len(source) / max(1, width * height) * sqrt(step)
+    return Header("JPEG", width, height, source, exif, _join_profile(icc), detail=detail)
+
+
+def _mean_step(tables: memoryview) -> float:
+    """Of the first table of a segment DQT (section B.2.4.1): of 64 steps, in one byte each or in two."""
+    is_wide = len(tables) > 0 and tables[0] >> 4
+    steps: tuple[int, ...] = unpack_from(">64H" if is_wide else ">64B", tables, 1)
+    return sum(steps) / len(steps)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

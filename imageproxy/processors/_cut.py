@@ -1,0 +1,53 @@
+"""Images whose lower rows a preset crops off: these are not decoded, by declaring that the image ends above them.
+
+JPEG and PNG are stored from the top to the bottom, and a decoder that has its rows looks no further. They are the
+same to the last bit, but for a few at the new end, which are of no use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from zlib import crc32
+
+from ._geometry import Placement
+from ._headers import Header
+
+__all__ = ["without_lower_rows"]
+
+# What a resizer looks at beyond the edge of its box: three pixels of the result, and one to be safe.
+_SUPPORT = 4
+# Two groups of blocks of a JPEG: by the upsampling of colours, the last rows of one depend on the next.
+_DEPENDENT_ROWS = 64
+# Less is not worth a copy of the file.
+_WORTHWHILE_SHARE = 0.05
+
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def without_lower_rows(header: Header, placement: Placement) -> Header:
+    """The header of an image of which as many rows are left as ``placement`` (on the stored pixels) takes."""
+    _, top, _, bottom = placement.box
+    shrink = max(1.0, (bottom - top) / placement.size[1])
+    rows = ceil(bottom + _SUPPORT * shrink) + _DEPENDENT_ROWS
+    if rows > header.height * (1 - _WORTHWHILE_SHARE):
+        return header
+    if header.format == "JPEG":
+        return _with(header, _height_of_jpeg(header.source), rows.to_bytes(2, "big"), rows)
+    if header.format == "PNG" and header.source[28] == 0:  # not interlaced
+        ihdr = header.source[12:20] + rows.to_bytes(4, "big") + header.source[24:29]
+        return _with(header, 12, ihdr + crc32(ihdr).to_bytes(4, "big"), rows)
+    return header
+
+
+def _height_of_jpeg(source: bytes) -> int:
+    """Where it stands, in bytes as ``_headers`` gives them: segments one after the other, a frame among them."""
+    at = 2
+    while source[at + 1] not in _FRAMES:
+        at += 2 + int.from_bytes(source[at + 2 : at + 4], "big")
+    return at + 5
+
+
+def _with(header: Header, at: int, value: bytes, rows: int) -> Header:
+    view = memoryview(header.source)
+    return replace(header, height=rows, source=b"".join((view[:at], value, view[at + len(value) :])))

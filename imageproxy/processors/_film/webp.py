@@ -1,0 +1,67 @@
+"""The frames of an animated WebP (developers.google.com/speed/webp/docs/riff_container)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import pack, unpack_from
+
+from .film import Disposal, Film, Frame, Part, most_blocks
+
+__all__ = ["read"]
+
+_HAS_ALPHA = 0x10
+_DOES_NOT_BLEND, _CLEARS = 2, 1
+_FRAME_BYTES = 16
+
+
+def read(data: bytes, film: Film) -> None:
+    """Add the frames of ``data`` to ``film``, and its EXIF block and ICC profile."""
+    view = memoryview(data)
+    for kind, body in _chunks(view[12:]):
+        if kind == b"ICCP":
+            film.icc_profile = bytes(body)
+        elif kind == b"EXIF":
+            film.exif = bytes(body)
+        elif kind == b"ANIM":
+            (film.plays,) = unpack_from("<H", body, 4)
+        elif kind == b"ANMF" and not film.is_full:
+            film.add(_frame(body))
+
+
+def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    at = 0
+    for _ in range(most_blocks(len(view))):
+        if at + 8 > len(view):
+            return
+        kind, length = unpack_from("<4sI", view, at)
+        end = at + 8 + length
+        if end > len(view):
+            return
+        yield kind, view[at + 8 : end]
+        at = end + length % 2
+
+
+def _frame(body: memoryview) -> Frame:
+    left, top, width, height, duration = (
+        int.from_bytes(body[at : at + 3], "little") for at in range(0, _FRAME_BYTES - 1, 3)
+    )
+    flags = body[15]
+    size = width + 1, height + 1
+    pixels: list[Part] = []
+    has_alpha = False
+    for kind, content in _chunks(body[_FRAME_BYTES:]):
+        if kind in {b"ALPH", b"VP8 ", b"VP8L"}:
+            has_alpha = has_alpha or kind == b"ALPH"
+            pixels += (kind + pack("<I", len(content)), content, bytes(len(content) % 2))
+    if has_alpha:
+        extended = bytes((_HAS_ALPHA, 0, 0, 0)) + pack("<I", width)[:3] + pack("<I", height)[:3]
+        pixels.insert(0, b"VP8X" + pack("<I", len(extended)) + extended)
+    whole = 4 + sum(map(len, pixels))
+    return Frame(
+        (b"RIFF" + pack("<I", whole) + b"WEBP", *pixels),
+        size,
+        (2 * left, 2 * top),
+        duration,
+        Disposal.CLEAR if flags & _CLEARS else Disposal.KEEP,
+        is_blended=not flags & _DOES_NOT_BLEND,
+    )
