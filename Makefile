@@ -7,7 +7,7 @@ SECONDS ?= 60
 BIN := $(VENV)/bin
 SOURCES := $(shell find imageproxy -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 
-.PHONY: demo test lint types pytest pds docs fuzz bench soak format clean
+.PHONY: demo test lint types pytest pds browser docs fuzz bench bench-process soak format clean
 
 # Photos through the whole pipeline over real HTTP, and a page to look at. PHOTOS=folder takes your own.
 demo: $(VENV)/.installed
@@ -25,12 +25,16 @@ types: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # With ARGS: some tests alone, without the demand on coverage.
-pytest: $(VENV)/.dev pds
+pytest: $(VENV)/.dev pds browser
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov)
 
 # The reference PDS and PLC directory, installed once into the user's cache folder.
 pds: $(VENV)/.dev
 	@$(BIN)/python tests/pds/install.py
+
+# A Chromium for the test that opens a page, unpacked once into the user's cache folder.
+browser: $(VENV)/.dev
+	@$(BIN)/python tests/browser/install.py
 
 # The site, into site/. A warning is an error.
 docs: $(VENV)/.dev
@@ -46,6 +50,12 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/asgi.py
 	$(BIN)/python benchmarks/eviction.py
+	$(BIN)/python benchmarks/throughput.py
+
+# Against sharp and libvips, which it installs into the user's cache folder.
+bench-process: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m benchmarks.process
 
 # Sixty-four threads, good and hostile blobs; writes a plot of memory and latency.
 soak: $(VENV)/.dev

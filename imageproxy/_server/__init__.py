@@ -10,7 +10,7 @@
     run          from the sockets to the last queued write
 
 One process is enough: photos are decoded on all cores beside the event loop, and a hit takes it a tenth of a
-millisecond or two. It keeps the counters, the metrics and the shutdown in one place. Whoever needs more runs several on
+millisecond. It keeps the counters, the metrics and the shutdown in one place. Whoever needs more runs several on
 one machine, each on a port of its own: they share the cache folder.
 
 uvicorn, since it runs inside this process, on a loop that closes the service after it, and its connections are a plain

@@ -21,8 +21,9 @@ class Limits:
     """One more is closed at once."""
     request_seconds: float = 10.0
     """From the connection, or the first byte of a further request, to the last of its header."""
-    send_seconds: float = 30.0
-    """How long a client may take nothing of what waits to be sent."""
+    send_seconds: float = 60.0
+    """How long a client may take nothing of what waits to be sent. What the system has taken to send counts as taken,
+    and it takes it in large pieces: not much shorter, or slow clients look as if they took nothing."""
 
 
 class Connection(HttpToolsProtocol):
@@ -64,7 +65,11 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._send_timer is None and (waiting := self.transport.get_write_buffer_size()):
+        # A further answer is begun only when the client has taken most of the one before: the time starts again.
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+        if waiting := self.transport.get_write_buffer_size():
             self._time_sending(waiting)
 
     def _time_request(self) -> None:

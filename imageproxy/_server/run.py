@@ -96,7 +96,8 @@ async def _serve(
         servers.append(_Server(_settings(status, options), metrics_at, "metrics"))
     stopping = asyncio.Event()
     with _signals(stopping.set):
-        running = [asyncio.ensure_future(server.run_until_told()) for server in servers]
+        # The images last: once the log tells where they are, all is there.
+        running = [asyncio.ensure_future(server.run_until_told()) for server in reversed(servers)][::-1]
         asked = asyncio.ensure_future(stopping.wait())
         await asyncio.wait([asked, *running], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()

@@ -18,8 +18,8 @@ def add_to(commands: Commands) -> None:
         commands,
         "serve",
         summary="serve images over HTTP",
-        description="Answers GET and HEAD /img/{preset}/plain/{did}/{cid}, /healthz and /readyz. All other options come "
-        "from the IMAGE_PROXY_* variables; with IMAGE_PROXY_URL_SIGNING_KEY, only signed URLs are answered. "
+        description="Answers GET and HEAD /img/{preset}/plain/{did}/{cid}, /healthz and /readyz. All other options "
+        "come from the IMAGE_PROXY_* variables; with IMAGE_PROXY_URL_SIGNING_KEY, only signed URLs are answered. "
         "SIGTERM and Ctrl-C stop it: answers and cache writes that are under way are finished first. Needs "
         'pip install "atproto-imageproxy[server]".',
         examples=(

@@ -10,7 +10,7 @@ from imageproxy.service import Service
 from ._endpoint import Endpoint, WebRequest
 from ._options import Options
 
-__all__ = ["WSGIApp"]
+__all__ = ["WSGIApp", "web_request"]
 
 
 class WSGIApp:
@@ -28,16 +28,20 @@ class WSGIApp:
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request; see PEP 3333."""
-        # PATH_INFO was decoded, and nothing is lost by it: no part of an image's path has a slash in it.
-        asked = WebRequest(
-            environ["REQUEST_METHOD"],
-            environ.get("PATH_INFO", ""),
-            environ.get("QUERY_STRING", ""),
-            environ.get("SCRIPT_NAME", ""),
-            environ.get("HTTP_IF_NONE_MATCH", ""),
-            environ.get("HTTP_ACCEPT", "") if self._endpoint.options.negotiate else "",
-            is_preflight="HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ,
-        )
-        response = self._endpoint.respond(asked)
+        response = self._endpoint.respond(web_request(environ, self._endpoint.options))
         start_response(f"{response.status} {response.reason}", list(response.headers))
         return [response.body] if response.body else []
+
+
+def web_request(environ: Mapping[str, Any], options: Options) -> WebRequest:
+    """What an environment asks for, as it is seen with these options."""
+    # PATH_INFO was decoded, and nothing is lost by it: no part of an image's path has a slash in it.
+    return WebRequest(
+        environ["REQUEST_METHOD"],
+        environ.get("PATH_INFO", ""),
+        environ.get("QUERY_STRING", ""),
+        environ.get("SCRIPT_NAME", ""),
+        environ.get("HTTP_IF_NONE_MATCH", ""),
+        environ.get("HTTP_ACCEPT", "") if options.negotiate else "",
+        is_preflight="HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ,
+    )
