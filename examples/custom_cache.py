@@ -47,12 +47,9 @@ class EncryptedDiskCache(DiskCache):
         except (InvalidTag, ValueError):  # written with another secret, or not by us
             return None
 
-    def set(self, key: CacheKey, data: bytes) -> None:
-        super().set(key, self._seal(key, data))
-
-    # A cache with fences is written to by this method, so overriding ``set`` alone would change nothing.
-    def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        return super().set_fenced(key, self._seal(key, data), fence)
+    # What both ``set`` and ``set_fenced`` go through.
+    def store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
+        return super().store(key, self._seal(key, data), fence)
 
     def _seal(self, key: CacheKey, data: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)

@@ -149,7 +149,7 @@ class CachePurgeError(ImageProxyError):
     """Some parts of a cache could not be purged, and may still hold the blob; purge again.
 
     ``removed``: how many entries went from the other parts. ``failed``: the names of the parts that failed.
-    Raised by caches that consist of others; ``Service.purge`` makes it a part of its report.
+    Raised by caches that could do only a part; ``Service.purge`` makes it a part of its report.
     """
 
     removed: int = 0

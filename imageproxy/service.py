@@ -355,7 +355,7 @@ class Service:
             removed += self._cache.purge(did, cid)
         except CachePurgeError as error:
             _log.warning("the cache could not be purged: %s", error, extra={"did": did, "cid": cid})
-            removed, failed = removed + error.removed, error.failed
+            removed, failed = removed + error.removed, error.failed or (type(self._cache).__name__,)
         except Exception as error:  # noqa: BLE001 - a cache may raise what it likes
             _log.warning("the cache could not be purged: %r", error, extra={"did": did, "cid": cid})
             is_quiet = False

@@ -13,9 +13,11 @@ things, which together cost less than a hundredth of the hits (``benchmarks/evic
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from ._entry import is_entry_name, shard_name
 from ._folder import Folder, FoundFile
@@ -33,6 +35,9 @@ _FRUITLESS_SCANS = 4
 # few enough are removed that nobody waits long.
 _AT_ONCE = 8
 _SHARE_OF_LIMIT = 1024
+# How many shards a write measures after the ledger was lost: some 64 writes later it is whole again, and until then
+# the limit may be passed by what they bring.
+_MEASURED_AT_ONCE = 64
 
 
 def stamp_age(reach: int) -> int:
@@ -47,19 +52,25 @@ class Eviction:
     """Removes entries from the shards of one cache. Safe to use from threads and processes.
 
     now: the time in ns since the epoch.
+    wall: the same by a clock that is set, where ``now`` goes on from how it was when the process began. Either may be
+        wrong; a sweep, which others have to live with, removes and stamps only what is due by both.
     """
 
-    def __init__(self, *, max_bytes: int, ttl_ns: int | None, now: Callable[[], int]) -> None:
+    def __init__(
+        self, *, max_bytes: int, ttl_ns: int | None, now: Callable[[], int], wall: Callable[[], int] | None = None
+    ) -> None:
         self._max_bytes = max_bytes
         self._ttl_ns = ttl_ns
-        self._now = now
+        self.now = now
+        self._wall = now if wall is None else wall
         self._turns = Turns()
         # Shards, and entries of theirs as a scan found them. A deque may be used by threads at once.
         self._condemned: deque[tuple[int, list[FoundFile]]] = deque()
 
-    def is_expired(self, written: int, now: int) -> bool:
-        """Whether an entry written at ``written`` is past its TTL. Times are in ns since the epoch."""
-        return self._ttl_ns is not None and now - written > self._ttl_ns
+    def clocks(self) -> tuple[int, int]:
+        """The time by both clocks, the one that is behind first; in ns since the epoch."""
+        now, wall = self.now(), self._wall()
+        return (now, wall) if now < wall else (wall, now)
 
     def seconds_left(self, written: int, now: int) -> float:
         """How long until an entry written at ``written`` expires."""
@@ -67,6 +78,8 @@ class Eviction:
 
     def sane_written(self, written: int, now: int) -> int:
         """When an entry was written, or ``now`` if that cannot be: its clock was wrong, and it would live too long.
+
+        now: by the clock that is ahead.
 
         Up to one TTL ahead is let be: such an entry goes in time, and if it is the present clock that is behind,
         nothing has been aged by it.
@@ -76,12 +89,14 @@ class Eviction:
     def make_room(self, ledger: Ledger, size: int) -> int:
         """Evict until ``size`` more bytes fit or nothing is left; returns how many entries went."""
         removed = fruitless = 0
+        is_measured = False
         failed: dict[int, OSError] = {}
         while True:
             summary = ledger.summary()
-            if summary.unmeasured:
-                # The ledger was lost, and is made good a shard at a time.
-                removed += self._measure_one(ledger)
+            if summary.unmeasured and not is_measured:
+                # The ledger was lost, and is made good by and by. A bad folder must not stop all writes.
+                is_measured = True
+                removed += self._measure_some(ledger)[0]
                 summary = ledger.summary()
             excess = summary.size + size - self._max_bytes
             if excess <= 0:
@@ -106,28 +121,42 @@ class Eviction:
             removed += went
 
     def measure(self, ledger: Ledger) -> None:
-        """Have every shard measured."""
+        """Have every shard measured. Raises what the first shard raised that cannot be."""
         while ledger.summary().unmeasured:
-            self._measure_one(ledger)
+            _, failure = self._measure_some(ledger)
+            if failure is not None:
+                raise failure
 
     def sweep(self, ledger: Ledger, shard: int) -> int:
         """Scan a shard: remove what is expired, and set the ledger right; returns how many entries went."""
         removed = 0
+        before = ledger.shard(shard)
         try:
             with ledger.folder.child(shard_name(shard)) as folder, folder.locked():
                 removed, entries = self._tidy(folder)
                 ledger.put(shard, _size_of(entries), entries[0].used if entries else EMPTY)
-        except (FileNotFoundError, NotADirectoryError):  # removed by hand, or replaced by a link, which is not followed
-            ledger.put(shard, 0, EMPTY)
+        except (FileNotFoundError, NotADirectoryError):  # never made, removed by hand, or a link, which is not followed
+            # Without a folder there is no lock: what others bring to one that was never made must stay counted.
+            if before != (0, EMPTY):
+                ledger.put(shard, 0, EMPTY)
         return removed
 
-    def _measure_one(self, ledger: Ledger) -> int:
+    def _measure_some(self, ledger: Ledger) -> tuple[int, OSError | None]:
+        """Sweep some shards that nobody has measured; how many entries went, and what the first that failed raised."""
         sizes, _ = ledger.count()
-        return self.sweep(ledger, sizes.index(UNKNOWN)) if UNKNOWN in sizes else 0
+        unmeasured = (shard for shard, size in enumerate(sizes) if size == UNKNOWN)
+        removed = 0
+        failure: OSError | None = None
+        for shard in islice(unmeasured, _MEASURED_AT_ONCE):
+            try:
+                removed += self.sweep(ledger, shard)
+            except OSError as error:
+                failure = failure or error
+        return removed, failure
 
     def _horizon(self, turn: Turn) -> int:
         """What was used after it stays."""
-        return turn.runner_up + max(0, self._now() - turn.runner_up) // _SHARE_OF_TIME
+        return turn.runner_up + max(0, self.now() - turn.runner_up) // _SHARE_OF_TIME
 
     def _scan(self, ledger: Ledger, turn: Turn, horizon: int, excess: int) -> int:
         """Like ``sweep``, and condemn the oldest entries; as many as have to go, go. Returns how many went.
@@ -146,11 +175,15 @@ class Eviction:
                     count = max(1, len(entries) // _SHARE_OF_SHARD)
                     condemned = [file for file in entries[:count] if file.used <= horizon]
                     count = self._count_going(condemned, excess - (recorded - size))
-                    gone = [file for file in condemned[:count] if folder.unlink(file.name)]
-                    if condemned[count:]:
-                        self._condemned.append((shard, condemned[count:]))
-                    oldest = entries[len(condemned)].used if len(condemned) < len(entries) else EMPTY
-                    ledger.put(shard, size - _size_of(gone), oldest)
+                    oldest = entries[0].used if entries else EMPTY
+                    gone: list[FoundFile] = []
+                    try:
+                        gone += (file for file in condemned[:count] if folder.unlink(file.name))
+                        if condemned[count:]:
+                            self._condemned.append((shard, condemned[count:]))
+                        oldest = entries[len(condemned)].used if len(condemned) < len(entries) else EMPTY
+                    finally:
+                        ledger.put(shard, size - _size_of(gone), oldest)
                     removed += self._note(ledger, gone)
         except (FileNotFoundError, NotADirectoryError):
             ledger.put(shard, 0, EMPTY)
@@ -159,24 +192,33 @@ class Eviction:
         return removed
 
     def _evict_condemned(self, ledger: Ledger, excess: int) -> int:
-        """Remove as many of the condemned entries of one shard as have to go; returns how many went."""
+        """Remove as many of the condemned entries of one shard as have to go; returns how many went.
+
+        If that fails, the others of the shard are let off: one bad folder must not stop all writes.
+        """
         try:
             shard, condemned = self._condemned.popleft()
         except IndexError:  # another thread took them
             return 0
         count = self._count_going(condemned, excess)
+        left = (shard, condemned[count:])
         if condemned[count:]:
-            self._condemned.appendleft((shard, condemned[count:]))
+            self._condemned.appendleft(left)
+        gone: list[FoundFile] = []
         try:
             with ledger.folder.child(shard_name(shard)) as folder, folder.locked():
-                # Those that were used or replaced since they were condemned differ, and stay.
-                gone = [f for f in condemned[:count] if folder.find(f.name) == f and folder.unlink(f.name)]
-                if gone:
-                    ledger.add(shard, -_size_of(gone))
-                return self._note(ledger, gone)
+                try:
+                    # Those that were used or replaced since they were condemned differ, and stay.
+                    gone += (f for f in condemned[:count] if folder.find(f.name) == f and folder.unlink(f.name))
+                finally:
+                    if gone:
+                        ledger.add(shard, -_size_of(gone))
         except (FileNotFoundError, NotADirectoryError):
             ledger.put(shard, 0, EMPTY)
-            return 0
+        except OSError:  # a scan of the folder will tell, when its turn comes
+            with contextlib.suppress(ValueError):  # another thread took them
+                self._condemned.remove(left)
+        return self._note(ledger, gone)
 
     def _count_going(self, files: list[FoundFile], excess: int) -> int:
         """How many of the files have to go for ``excess`` bytes, and a few more."""
@@ -192,21 +234,19 @@ class Eviction:
     def _note(self, ledger: Ledger, gone: list[FoundFile]) -> int:
         """Record how far the cache reaches back, by what is evicted from it; returns how many that were."""
         if gone:
-            ledger.reached(max(0, self._now() - gone[-1].used))
+            ledger.reached(max(0, self.now() - gone[-1].used))
         return len(gone)
 
     def _tidy(self, folder: Folder) -> tuple[int, list[FoundFile]]:
         """Scan a folder; how many entries expired and are gone, and those that stay, the one used longest ago first."""
-        now = self._now()
+        earliest, latest = self.clocks()
         removed = 0
         entries: list[FoundFile] = []
-        for file in list(folder.scan()):
-            if not is_entry_name(file.name):
-                continue
-            if self.is_expired(file.written, now):
+        for file in list(folder.scan(is_entry_name)):
+            if self.seconds_left(file.written, earliest) < 0:
                 removed += folder.unlink(file.name)
             else:
-                entries.append(self._sane(folder, file, now))
+                entries.append(self._sane(folder, file, latest))
         entries.sort()
         return removed, entries
 

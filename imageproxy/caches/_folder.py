@@ -1,7 +1,6 @@
 """A folder, held open and locked: what is done in it stays in it, even if a link takes its place meanwhile.
 
-Where the system has no descriptors of folders (Windows), paths stand in for them. Where it has no ``flock`` (there, and
-on some network file systems) the locks hold within a process only: what relies on them has to check again afterwards.
+Where the system has no descriptors of folders (Windows), paths stand in for them. See ``_locks.py`` for the locks.
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ import errno
 import os
 import secrets
 import stat
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from typing_extensions import Self
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from ._locks import Lock, Patience, open_files
 
 __all__ = [
     "READ_FLAGS",
@@ -28,11 +23,11 @@ __all__ = [
     "Folder",
     "FoundFile",
     "check_folder",
-    "locked",
     "make_folders",
     "open_file",
-    "open_files",
+    "read_at",
     "write_all",
+    "write_at",
 ]
 
 _HAS_FOLDER_FDS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
@@ -52,7 +47,8 @@ _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
 _TEMP_SUFFIX = ".tmp"
-_TEMP_AGE_NS = 3600 * 10**9  # no write takes an hour
+# No write takes so long; one that does finds its file gone, and is made again.
+_TEMP_AGE_NS = 600 * 10**9
 
 
 class FoundFile(NamedTuple):
@@ -64,94 +60,40 @@ class FoundFile(NamedTuple):
     name: str
 
 
-class _OpenFiles:
-    """The descriptors that are open now and may be locked.
-
-    A child of a fork has copies of them, and a copy keeps a lock alive whose owner was killed: the child closes them.
-    """
-
-    def __init__(self) -> None:
-        self._fds: set[int] = set()
-
-    def add(self, fd: int) -> int:
-        self._fds.add(fd)
-        return fd
-
-    def close(self, fd: int) -> None:
-        self._fds.discard(fd)  # first: a child must not close a number that means something else by now
-        os.close(fd)
-
-    def _reset_after_fork(self) -> None:
-        global _instead_of_flock  # noqa: PLW0603 - it may be held by a thread that the child does not have
-        _instead_of_flock = threading.RLock()
-        fds, self._fds = self._fds, set()
-        for fd in fds:
-            os.close(fd)
-
-
-open_files = _OpenFiles()
-_instead_of_flock = threading.RLock()
-
-
-@contextlib.contextmanager
-def locked(fd: int | None) -> Iterator[None]:
-    """Keep other threads and processes from locking the same file or folder through descriptors of their own.
-
-    Waits for as long as one of them has it.
-    """
-    if fd is None or not _flock(fd):
-        with _instead_of_flock:
-            yield
-        return
-    try:
-        yield
-    finally:
-        # Closing would not do: a process forked meanwhile has a copy of the descriptor.
-        fcntl.flock(fd, fcntl.LOCK_UN)  # pyright: ignore[reportOptionalMemberAccess] - it was locked with it
-
-
-def _flock(fd: int) -> bool:
-    """Lock it, and tell whether that can be done here."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
-        return False
-    return True
-
-
 class Folder:
     """One folder, open until its ``with`` is left. Made by ``Folder.open`` or ``child``; for one thread.
+
+    patience: how long its lock, and those of the folders in it, are waited for.
 
     Every method raises OSError, and FileNotFoundError where the folder was removed meanwhile.
     """
 
-    __slots__ = ("_fd", "_path")
+    __slots__ = ("_fd", "_path", "patience")
 
-    def __init__(self, path: str, fd: int | None) -> None:
+    def __init__(self, path: str, fd: int | None, patience: Patience) -> None:
         self._path = path
         self._fd = fd
+        self.patience = patience
 
     @classmethod
-    def open(cls, path: str) -> Folder:
+    def open(cls, path: str, patience: Patience | None = None) -> Folder:
         """Open a folder.
 
         Raises FileNotFoundError, or NotADirectoryError where something else, such as a link, is in its place.
         """
-        return cls(path, _open_folder(path))
+        return cls(path, _open_folder(path), Patience() if patience is None else patience)
 
     def child(self, name: str, *, create: bool = False) -> Folder:
         """Open a folder in this one, made first if it is missing and ``create`` says so. Raises as ``open``."""
         path = f"{self._path}/{name}"
         where = path if self._fd is None else name
         try:
-            return Folder(path, _open_folder(where, self._fd))
+            return Folder(path, _open_folder(where, self._fd), self.patience)
         except FileNotFoundError:
             if not create:
                 raise
             _make_folder(where, self._fd)
-            return Folder(path, _open_folder(where, self._fd))
+            return Folder(path, _open_folder(where, self._fd), self.patience)
 
     def __enter__(self) -> Self:
         return self
@@ -164,20 +106,26 @@ class Folder:
         if self._fd is not None:
             open_files.close(self._fd)
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other threads and processes from locking this folder. Waits for as long as one of them has it."""
-        return locked(self._fd)
+    def locked(self) -> Lock:
+        """Keep other threads and processes from locking this folder. Raises TimeoutError as ``Lock`` does."""
+        return Lock(self._fd, self._path, self.patience)
 
-    def scan(self) -> Iterator[FoundFile]:
-        """The regular files in it. What vanishes meanwhile is left out."""
+    def scan(self, is_wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+        """The regular files in it whose names are wanted. What vanishes meanwhile is left out."""
         with os.scandir(self._path if self._fd is None else self._fd) as found:
             for file in found:
+                if not is_wanted(file.name):
+                    continue
                 try:
                     status = file.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield FoundFile(status.st_atime_ns, status.st_mtime_ns, status.st_size, file.name)
+
+    def path_of(self, name: str) -> str:
+        """The path of what is in it, to be told."""
+        return f"{self._path}/{name}"
 
     def names(self) -> list[str]:
         """The names of all that is in it."""
@@ -233,15 +181,15 @@ class Folder:
             return False
         return True
 
-    def sweep_temps(self, now: int) -> None:
+    def sweep_temps(self, now: Sequence[int]) -> None:
         """Remove the temporary files that nobody can still be writing: those that killed processes left.
 
-        now: in ns since the epoch.
+        now: the time by each clock that there is, in ns since the epoch. A file must be old by all of them.
         """
         for name in self.names():
             if name.startswith(".") and name.endswith(_TEMP_SUFFIX):
                 file = self.find(name)
-                if file is not None and abs(now - file.written) > _TEMP_AGE_NS:
+                if file is not None and all(abs(time - file.written) > _TEMP_AGE_NS for time in now):
                     self.unlink(name)
 
     def _at(self, name: str) -> str:
@@ -256,7 +204,7 @@ def make_folders(path: str) -> None:
         _make_folder(path)
 
 
-def open_file(folder: str, name: str) -> int:
+def open_file(folder: str, name: str, flags: int = READ_FLAGS) -> int:
     """Open a file to be read; neither the folder nor the file may be a link.
 
     Raises FileNotFoundError for a file that is not there, and for one that is not to be followed to.
@@ -264,10 +212,10 @@ def open_file(folder: str, name: str) -> int:
     try:
         if not _HAS_FOLDER_FDS:
             check_folder(folder)
-            return os.open(f"{folder}/{name}", READ_FLAGS)
+            return os.open(f"{folder}/{name}", flags)
         fd = os.open(folder, _FOLDER_FLAGS)
         try:
-            return os.open(name, READ_FLAGS, dir_fd=fd)
+            return os.open(name, flags, dir_fd=fd)
         finally:
             os.close(fd)
     except NotADirectoryError as error:
@@ -276,6 +224,24 @@ def open_file(folder: str, name: str) -> int:
         if error.errno == errno.ELOOP:
             raise FileNotFoundError(*error.args) from error
         raise
+
+
+def _read_without_pread(fd: int, size: int, at: int) -> bytes:
+    os.lseek(fd, at, os.SEEK_SET)
+    read = os.read(fd, size)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return read
+
+
+def _write_without_pwrite(fd: int, data: bytes, at: int) -> int:
+    os.lseek(fd, at, os.SEEK_SET)
+    return os.write(fd, data)
+
+
+# Windows has neither. A few bytes, which take no new room, are written all or not at all. What is read without a place
+# afterwards is read from the beginning.
+read_at = getattr(os, "pread", _read_without_pread)
+write_at = getattr(os, "pwrite", _write_without_pwrite)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -307,7 +273,9 @@ def _open_folder(path: str, dir_fd: int | None = None) -> int | None:
         raise
 
 
-def check_folder(path: str) -> None:
-    """Raise NotADirectoryError for what is no folder, such as a link to one."""
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
+def check_folder(path: str) -> int:
+    """Who owns a folder. Raises NotADirectoryError for what is no folder, such as a link to one."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return status.st_uid

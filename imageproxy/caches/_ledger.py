@@ -2,8 +2,10 @@
 
 It holds the size of the whole cache; for each shard its size and when the entry used longest ago was used, both as of
 the last time that somebody looked; and marks of the purges, see ``read_fence``. It has a fixed size. What it says of a
-shard is changed under the shard's lock, and all that has to agree under a lock of its own. A process that is killed in
-between leaves it wrong by one entry until it is counted again, which eviction and cleanup do anyway.
+shard is changed under the shard's lock, and all that has to agree under a lock of its own.
+
+An entry is counted before it comes, and until after it went. So a process that is killed in between leaves the ledger
+with too much, never too little: that costs room, not the limit, until the shard's turn comes or a cleanup.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from typing import NamedTuple
 from typing_extensions import Self
 
 from ._entry import SHARDS, blob_digest, owner_digest, shard_name
-from ._folder import READ_FLAGS, UPDATE_FLAGS, Folder, locked, make_folders, open_files
+from ._folder import READ_FLAGS, UPDATE_FLAGS, Folder, make_folders, read_at, write_at
+from ._locks import Lock, Patience, open_files
 
 __all__ = ["EMPTY", "UNKNOWN", "Ledger", "Summary", "read_fence", "read_summary"]
 
@@ -74,7 +77,7 @@ def read_fence(base: str, did: str, cid: str) -> bytes | None:
         return None
     try:
         owner_at, blob_at = _marks_of(did, cid)
-        fence = _read_at(fd, _MARK_SIZE, owner_at) + _read_at(fd, _MARK_SIZE, blob_at)
+        fence = read_at(fd, _MARK_SIZE, owner_at) + read_at(fd, _MARK_SIZE, blob_at)
     except OSError:  # a pipe or a folder that somebody put there
         return None
     finally:
@@ -94,7 +97,7 @@ def read_summary(base: str) -> Summary:
             return _NOTHING
         raise
     try:
-        read = _read_at(fd, _NUMBERS_AT, 0)
+        read = read_at(fd, _NUMBERS_AT, 0)
     finally:
         os.close(fd)
     is_whole = len(read) == _NUMBERS_AT and read.startswith(_MAGIC)
@@ -106,7 +109,7 @@ class Ledger:
 
     folder: the folder that it is in, the base of the cache.
 
-    Every method may raise OSError.
+    Every method may raise OSError; a file that somebody cut short since it was opened is one, too.
     """
 
     __slots__ = ("_fd", "folder")
@@ -116,16 +119,18 @@ class Ledger:
         self._fd = fd
 
     @classmethod
-    def open(cls, base: str) -> Ledger:
+    def open(cls, base: str, patience: Patience | None = None) -> Ledger:
         """Open the ledger in the folder ``base``; both are made where they are missing, or where the file is broken.
+
+        patience: how long each lock is waited for, of the ledger, its folder, and those in it.
 
         Raises NotADirectoryError where something else, such as a link, is in the place of the folder.
         """
         try:
-            folder = Folder.open(base)
+            folder = Folder.open(base, patience)
         except FileNotFoundError:
             make_folders(base)
-            folder = Folder.open(base)
+            folder = Folder.open(base, patience)
         try:
             fd = _open(folder)
             if fd is None:
@@ -151,20 +156,20 @@ class Ledger:
 
     def summary(self) -> Summary:
         """What it says of the whole cache."""
-        return Summary(*_SUMMARY.unpack(_read_at(self._fd, _SUMMARY.size, _SUMMARY_AT)))
+        return Summary(*_SUMMARY.unpack(self._read(_SUMMARY.size, _SUMMARY_AT)))
 
     def shard(self, shard: int) -> tuple[int, int]:
         """The size of a shard in bytes or UNKNOWN, and when its oldest entry was used, in ns since the epoch, or EMPTY.
 
         An entry may have been used since.
         """
-        size, oldest = _PAIR.unpack(_read_at(self._fd, _PAIR.size, _pair_at(shard)))
+        size, oldest = _PAIR.unpack(self._read(_PAIR.size, _pair_at(shard)))
         return size, oldest
 
     def count(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What ``shard`` says, of every shard. Sets the size of the whole right, should it have been wrong."""
-        with locked(self._fd):
-            numbers = _NUMBERS.unpack(_read_at(self._fd, _NUMBERS.size, _NUMBERS_AT))
+        with self._locked():
+            numbers = _NUMBERS.unpack(self._read(_NUMBERS.size, _NUMBERS_AT))
             sizes, oldest = numbers[::2], numbers[1::2]
             before = self.summary()
             unmeasured = sizes.count(UNKNOWN)
@@ -175,7 +180,7 @@ class Ledger:
 
     def put(self, shard: int, size: int, oldest: int) -> None:
         """Record what a scan of a shard found. Under the shard's lock."""
-        with locked(self._fd):
+        with self._locked():
             before, _ = self.shard(shard)
             self._change(shard, size, oldest, size - max(0, before))
 
@@ -184,7 +189,7 @@ class Ledger:
 
         A shard that was not measured yet stays so.
         """
-        with locked(self._fd):
+        with self._locked():
             size, oldest = self.shard(shard)
             if size == UNKNOWN:
                 self._change(shard, size, min(used, oldest), 0)
@@ -195,12 +200,12 @@ class Ledger:
     def reached(self, reach: int) -> None:
         """Record how long an entry that is evicted had not been used, in ns. To within an eighth."""
         if abs(reach - self.summary().reach) > reach // 8:
-            with locked(self._fd):
+            with self._locked():
                 self._write(_SUMMARY.pack(*self.summary()._replace(reach=reach)), _SUMMARY_AT)
 
     def fence(self, did: str, cid: str) -> bytes:
         """What ``read_fence`` gives."""
-        return b"".join(_read_at(self._fd, _MARK_SIZE, at) for at in _marks_of(did, cid))
+        return b"".join(self._read(_MARK_SIZE, at) for at in _marks_of(did, cid))
 
     def raise_fence(self, did: str, cid: str | None) -> None:
         """Make every fence of this blob, or with ``None`` of this owner, one of the past."""
@@ -213,8 +218,17 @@ class Ledger:
             summary = self.summary()
             self._write(_SUMMARY.pack(*summary._replace(size=max(0, summary.size + change))), _SUMMARY_AT)
 
+    def _locked(self) -> Lock:
+        return Lock(self._fd, self.folder.path_of(_FILE), self.folder.patience)
+
+    def _read(self, size: int, at: int) -> bytes:
+        read = read_at(self._fd, size, at)
+        if len(read) != size:
+            raise OSError(errno.EIO, "the ledger of the image cache was cut short", self.folder.path_of(_FILE))
+        return bytes(read)
+
     def _write(self, data: bytes, at: int) -> None:
-        _write_at(self._fd, data, at)
+        write_at(self._fd, data, at)
 
 
 def _open(folder: Folder) -> int | None:
@@ -226,28 +240,13 @@ def _open(folder: Folder) -> int | None:
             return None
         raise
     try:
-        if os.fstat(fd).st_size == _SIZE and _read_at(fd, len(_MAGIC), 0) == _MAGIC:
+        if os.fstat(fd).st_size == _SIZE and read_at(fd, len(_MAGIC), 0) == _MAGIC:
             return fd
     except BaseException:
         open_files.close(fd)
         raise
     open_files.close(fd)
     return None
-
-
-def _read_without_pread(fd: int, size: int, at: int) -> bytes:
-    os.lseek(fd, at, os.SEEK_SET)
-    return os.read(fd, size)
-
-
-def _write_without_pwrite(fd: int, data: bytes, at: int) -> int:
-    os.lseek(fd, at, os.SEEK_SET)
-    return os.write(fd, data)
-
-
-# Windows has neither. A few bytes, which take no new room, are written all or not at all.
-_read_at = getattr(os, "pread", _read_without_pread)
-_write_at = getattr(os, "pwrite", _write_without_pwrite)
 
 
 def _pair_at(shard: int) -> int:

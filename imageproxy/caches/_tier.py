@@ -20,15 +20,13 @@ from imageproxy.protocols import (
 
 from ._fence_text import fence_text
 from ._fenced import Fenced
+from ._storing import UNFENCED
 
-__all__ = ["UNFENCED", "NoFence", "Tier"]
+__all__ = ["NoFence", "Tier"]
 
 _log = logging.getLogger(__name__)
 
 _Count = Literal["hits", "misses", "fills", "errors", "skipped"]
-
-UNFENCED = object()
-"""In the place of a fence: store it whatever was purged."""
 
 
 class NoFence(bytes):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import secrets
 import time
@@ -26,7 +27,7 @@ from pathlib import Path
 import platformdirs
 
 from imageproxy._fork import reset_after_fork
-from imageproxy.errors import ConfigError
+from imageproxy.errors import CachePurgeError, ConfigError
 from imageproxy.protocols import CacheKey
 
 from ._cleanup import CleanupHandle
@@ -36,7 +37,6 @@ from ._entry import (
     TRAILER_SIZE,
     EntryInfo,
     EntryName,
-    is_entry_name,
     is_undamaged,
     locate,
     owner_digest,
@@ -45,9 +45,14 @@ from ._entry import (
     trailer,
 )
 from ._eviction import HOUR_NS, Eviction, stamp_age
-from ._folder import READ_FLAGS, check_folder, open_file, open_files
+from ._failures import Failures
+from ._folder import READ_FLAGS, check_folder, open_file
 from ._ledger import Ledger, read_fence, read_summary
-from ._reading import is_sound, read_entry, scan_shard
+from ._locks import Patience, open_files
+from ._reading import is_sound, read_entry, scan, scan_shard
+from ._removing import remove
+from ._storing import Storing
+from ._writing import Writer, tell_owner
 
 __all__ = ["DiskCache", "EntryInfo"]
 
@@ -60,18 +65,22 @@ _SECOND_NS = 10**9
 _CHECKS_UNTIL_HOT = 4
 _HOT_SECONDS = 1.0
 _MAX_REMEMBERED = 8192
-_UNFENCED = object()
+# Where an event loop may be waiting. Locks are held for milliseconds, so this is a fault of another process.
+_NO_PATIENCE = 0.0
+_LITTLE_PATIENCE = 0.5
 # Faults that the folder has for this process, now; others need not.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 
-class DiskCache:
+class DiskCache(Storing):
     """Keeps images in a folder. Safe to use from threads, from forked children, and from several processes at once.
 
-    root: the folder; made with the first write, not before, and for the user alone, as all that is in it, whatever the
-        umask; a folder that is there keeps its rights. ``None``: ``imageproxy`` in the user's cache folder, as
-        platformdirs tells it. Processes that share it may have different limits: each keeps its own, so the smallest
-        wins. It may be a link; what is in it may not, and is not followed.
+    root: the folder; made when something is first stored, or asked for by a service (whose ``fence`` needs it), not
+        before; for the user alone, as all that is in it, whatever the umask; a folder that is there keeps its rights.
+        If its ``v1`` belongs to another user than root and oneself, that is logged once, as a warning: where users are
+        mapped it may be as it should, else that user can plant images. ``None``: ``imageproxy`` in the user's cache
+        folder, as platformdirs tells it. Processes that share it may have different limits: each keeps its own, so the
+        smallest wins. It may be a link; what is in it may not, and is not followed.
     max_bytes: the most that the entries take, in bytes of their files; what is used least recently goes. An entry that
         is larger is not stored. Several processes that write at once may be over it by an entry each.
     ttl_seconds: how long after it was written an entry is served, however often it is read; ``None``: for ever.
@@ -80,13 +89,19 @@ class DiskCache:
     clock: the time in seconds since the epoch, for tests. ``None``: the system's time when the cache was made, carried
         on by a clock that never jumps; so setting the system's clock expires nothing and keeps nothing.
 
-    ``get``, ``set`` and the others raise OSError for faults of the disk.
+    ``get``, ``set`` and the others raise OSError for faults of the disk. What changes the cache raises TimeoutError
+    (an OSError, ETIMEDOUT), naming the lock, if another process is stopped or stuck in the middle of a change: it waits
+    10 s for a lock, and never more than 20 s for all together.
+
+    A subclass that changes what is written overrides ``store``, which ``set`` and ``set_fenced`` go through, and
+    ``get``.
 
     Raises ConfigError for an option that cannot be meant.
     """
 
     is_nonblocking = True
-    """Read by those who ask on an event loop: it waits for nothing but the disk."""
+    """Read by those who ask on an event loop: ``get`` and ``fence`` wait for nothing but the disk (and for a lock at
+    most half a second, where there is no ledger yet and another process is making it)."""
 
     def __init__(
         self,
@@ -99,9 +114,10 @@ class DiskCache:
     ) -> None:
         if root is None:
             root = platformdirs.user_cache_path("imageproxy", appauthor=False)
-        _check("root", root, bool(os.fspath(root)), "the path of a folder, or None")
-        _check("max_bytes", max_bytes, max_bytes >= 1, "a whole number above 0")
-        _check("ttl_seconds", ttl_seconds, ttl_seconds is None or ttl_seconds > 0, "a number above 0, or None")
+        _check("root", root, isinstance(root, (str, os.PathLike)) and bool(str(root)), "the path of a folder, or None")
+        _check("max_bytes", max_bytes, _is_number(max_bytes, int) and max_bytes >= 1, "a whole number above 0")
+        is_ttl = ttl_seconds is None or (_is_number(ttl_seconds, int, float) and 0 < ttl_seconds < math.inf)
+        _check("ttl_seconds", ttl_seconds, is_ttl, "a number of seconds above 0, or None for ever")
         # Absolute, so that a change of the working directory does not move the cache.
         self.root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links, and reads the disk
         self._base = f"{self.root}/{FORMAT}"
@@ -110,10 +126,14 @@ class DiskCache:
         self._clock = time.monotonic if clock is None else clock
         self._clock_offset = time.time() - time.monotonic() if clock is None else 0.0
         ttl_ns = None if ttl_seconds is None else int(ttl_seconds * _SECOND_NS)
-        self._eviction = Eviction(max_bytes=max_bytes, ttl_ns=ttl_ns, now=self._now)
+        self._eviction = Eviction(
+            max_bytes=max_bytes, ttl_ns=ttl_ns, now=self._now, wall=time.time_ns if clock is None else None
+        )
         # What stands in for a fence while the folder cannot be used; another one each time that it begins.
         self._spell: bytes | None = None
         self._looked = 0
+        self._is_owner_told = False
+        self._writer = Writer(self._base, self._eviction)
         self._stamp_age = HOUR_NS
         self._seen: dict[CacheKey, _Seen] = {}  # entries that were read lately
         reset_after_fork(open_files)
@@ -144,10 +164,6 @@ class DiskCache:
                 pass
         return self._get_checked(key, seen)
 
-    def set(self, key: CacheKey, data: bytes) -> None:
-        """Store ``data``, evicting what must go for it. Stores nothing if it is larger than the limit."""
-        self._store(key, data, _UNFENCED)
-
     def fence(self, did: str, cid: str) -> Hashable:
         """A mark of the purges of this blob and its owner so far, by any process; see ``set_fenced``.
 
@@ -158,7 +174,7 @@ class DiskCache:
         try:
             fence = read_fence(self._base, did, cid)
             if fence is None:
-                with Ledger.open(self._base) as ledger:
+                with Ledger.open(self._base, Patience(_LITTLE_PATIENCE)) as ledger:
                     fence = ledger.fence(did, cid)
         except OSError as error:
             return self._fence_of_spell(error)
@@ -166,17 +182,23 @@ class DiskCache:
             self._spell = None
         return fence
 
-    def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        """Like ``set``, unless the blob or its owner was purged since ``fence``; whether it was stored.
-
-        Once in a long while a purge of another blob has the same effect: the marks are kept in 8,192 slots.
-        """
-        return self._store(key, data, fence)
+    def store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
+        """What ``set`` and ``set_fenced`` do, and the one method to override for another way to write."""
+        name = locate(key)
+        end = trailer(name.file, data)
+        if len(data) + len(end) > self._max_bytes:
+            self.delete(key)  # a reader must not take the old one for the one that was set
+            return False
+        try:
+            return self._write(key, name, data, end, fence)
+        except FileNotFoundError:  # the folder was removed meanwhile; once more, from the start
+            return self._write(key, name, data, end, fence)
 
     def purge(self, did: str, cid: str | None = None) -> int:
         """Remove one blob in every variant, or all of an owner; returns how many entries went.
 
-        One blob takes a visit to one folder, an owner to 256.
+        One blob takes a visit to one folder, an owner to 256. All are visited, and what can be removed is, also where
+        something cannot: then it raises OSError, or if a part went, CachePurgeError with ``removed``; purge again.
         """
         self._spell = None
         if not self._exists():
@@ -188,22 +210,34 @@ class DiskCache:
             name = locate(CacheKey("", did, cid, ""))
             prefix = name.owner + name.blob
             shards = range(name.shard, name.shard + 1)
-        with Ledger.open(self._base) as ledger:
+        removed = 0
+        failures = Failures()
+        try:
             # The mark, then the lock: a fenced write that has the lock now is removed below, a later one sees the mark.
-            ledger.raise_fence(did, cid)
-            removed = sum(self._remove(ledger, shard, prefix) for shard in shards)
-        # And another mark, in the ledger that is there now: a faster cache may have been filled meanwhile with what was
-        # not removed yet, under a fence that is younger than the first mark.
-        with Ledger.open(self._base) as ledger:
-            ledger.raise_fence(did, cid)
-        self._seen.clear()
+            with Ledger.open(self._base) as ledger:
+                ledger.raise_fence(did, cid)
+                for shard in shards:
+                    with failures:
+                        count, failure = self._remove(ledger, shard, prefix)
+                        removed += count
+                        if failure is not None:
+                            raise failure
+        finally:
+            self._seen.clear()
+            # And another mark, in the ledger that is there now: a faster cache may have been filled meanwhile with what
+            # was not removed yet, under a fence that is younger than the first mark.
+            with Ledger.open(self._base) as ledger:
+                ledger.raise_fence(did, cid)
+        if failures.first is not None and removed:
+            told = f"not all could be purged: {failures.first}"
+            names = (type(self).__name__,)
+            raise CachePurgeError(told, removed=removed, failed=names, did=did, cid=cid) from failures.first
+        failures.raise_first()
         return removed
 
     def delete(self, key: CacheKey) -> bool:
         """Remove one entry; whether it was there."""
-        if not self._exists():
-            return False
-        return self._discard(locate(key))
+        return self._exists() and self._discard(locate(key))
 
     def cleanup(self, *, on_progress: OnProgress | None = None) -> int:
         """Remove what is expired, what is over the limit, and what killed writers left; returns how many entries went.
@@ -231,32 +265,40 @@ class DiskCache:
         return {"bytes": read_summary(self._base).size, "max_bytes": self._max_bytes}
 
     def entries(self) -> Iterator[EntryInfo]:
-        """All entries, folder by folder; for tools. What comes or goes meanwhile may be among them or not."""
-        for shard in range(SHARDS):
-            for file in scan_shard(self._base, shard):
-                yield EntryInfo(
-                    size_bytes=file.size,
-                    written=file.written / _SECOND_NS,
-                    used=file.used / _SECOND_NS,
-                    owner=EntryName(shard, shard_name(shard), file.name).owner,
-                    shard=shard_name(shard),
-                )
+        """All entries, folder by folder; for tools. What comes or goes meanwhile may be among them or not.
+
+        Raises OSError at the end, if a folder could not be read.
+        """
+        for shard, file in scan(self._base):
+            yield EntryInfo(
+                size_bytes=file.size,
+                written=file.written / _SECOND_NS,
+                used=file.used / _SECOND_NS,
+                owner=EntryName(shard, shard_name(shard), file.name).owner,
+                shard=shard_name(shard),
+            )
 
     def verify(self, *, on_progress: OnProgress | None = None) -> int:
         """Read every entry and remove those that are truncated or have flipped bits; returns how many went.
+
+        Raises OSError at the end, if some could not be read or removed.
 
         on_progress: called after each folder, with how many are done and how many there are.
         """
         if not self._exists():
             return 0
         removed = 0
+        failures = Failures()
         for shard in range(SHARDS):
-            for file in scan_shard(self._base, shard):
-                name = EntryName(shard, shard_name(shard), file.name)
-                if not is_sound(self._base, name):
-                    removed += self._discard(name)
+            with failures:
+                for file in scan_shard(self._base, shard):
+                    name = EntryName(shard, shard_name(shard), file.name)
+                    with failures:
+                        if not is_sound(self._base, name):
+                            removed += self._discard(name)
             if on_progress is not None:
                 on_progress(shard + 1, SHARDS)
+        failures.raise_first()
         return removed
 
     def _get_checked(self, key: CacheKey, seen: _Seen | None) -> bytes | None:
@@ -274,7 +316,7 @@ class DiskCache:
             entry = read_entry(fd, status)
             if entry is None or (self._checksums and not is_undamaged(entry[1], name.file, entry[0])):
                 with contextlib.suppress(OSError):  # a miss all the same
-                    self._discard(name)
+                    self._discard(name, Patience(_NO_PATIENCE))
                 return None
             written = status.st_mtime_ns
             seconds_left = self._eviction.seconds_left(written, now)
@@ -282,7 +324,8 @@ class DiskCache:
                 return None  # not removed: should the clock be wrong, it is still there once that is set right
             path = f"{folder}/{name.file}"
             if abs(now - status.st_atime_ns) > self._stamp_age:
-                stamps = (now, self._eviction.sane_written(written, now))
+                _, latest = self._eviction.clocks()
+                stamps = (now, self._eviction.sane_written(written, latest))
                 with contextlib.suppress(OSError):  # a folder that can only be read
                     os.utime(fd if os.utime in os.supports_fd else path, ns=stamps)
         finally:
@@ -301,90 +344,50 @@ class DiskCache:
         Raises FileNotFoundError for a base that is missing, or no folder of its own.
         """
         try:
-            check_folder(self._base)
+            owner = check_folder(self._base)
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
+        self._is_owner_told = self._is_owner_told or tell_owner(self._base, owner)
         with contextlib.suppress(OSError):  # a hit does not need the ledger
             self._stamp_age = stamp_age(read_summary(self._base).reach)
         self._looked = now
 
-    def _store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        name = locate(key)
-        end = trailer(name.file, data)
-        if len(data) + len(end) > self._max_bytes:
-            self.delete(key)  # a reader must not take the old one for the one that was set
-            return False
-        try:
-            return self._write(key, name, data, end, fence)
-        except FileNotFoundError:  # the folder was removed meanwhile; once more, from the start
-            return self._write(key, name, data, end, fence)
-
     def _write(self, key: CacheKey, name: EntryName, data: bytes, end: bytes, fence: Hashable) -> bool:
         with Ledger.open(self._base) as ledger:
-            size = len(data) + len(end)
-            self._eviction.make_room(ledger, size)
-            now = self._now()
-            # In the base, not in the shard, whose part of the disk may be full: ext4 then looks long for a place.
-            temp = ledger.folder.write_temp(data, end, written=now)
-            try:
-                with ledger.folder.child(name.folder, create=True) as folder, folder.locked():
-                    if _is_stale(fence, ledger, key):
-                        ledger.folder.unlink(temp)
-                        return False
-                    replaced = folder.find(name.file)
-                    ledger.folder.move(temp, folder, name.file)
-                    ledger.add(name.shard, size - (replaced.size if replaced else 0), used=now)
-            except BaseException:
-                ledger.folder.unlink(temp)
-                raise
-            # Where the lock held, nothing can have come between; where there are no locks, this is what there is.
-            if _is_stale(fence, ledger, key):
-                self._remove(ledger, name.shard, name.file)
+            if not self._writer.write(ledger, key, name, data, end, fence):
                 return False
-            return True
+            if not self._writer.is_stale(key, fence):
+                return True
+        self._discard(name)
+        return False
 
-    def _remove(self, ledger: Ledger, shard: int, prefix: str) -> int:
-        """Remove the entries of a shard whose names begin with ``prefix``; how many there were."""
-        removed = freed = 0
-        with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            ledger.folder.child(shard_name(shard)) as folder,
-            folder.locked(),
-        ):
-            files = [prefix] if is_entry_name(prefix) else [name for name in folder.names() if name.startswith(prefix)]
-            for name in files:
-                file = folder.find(name)
-                if file is not None and folder.unlink(name):
-                    removed += 1
-                    freed += file.size
-            if removed:
-                ledger.add(shard, -freed)
-        return removed
+    def _remove(self, ledger: Ledger, shard: int, prefix: str) -> tuple[int, OSError | None]:
+        return remove(ledger, shard, prefix)
 
-    def _discard(self, name: EntryName) -> bool:
-        with Ledger.open(self._base) as ledger:
-            return self._remove(ledger, name.shard, name.file) > 0
+    def _discard(self, name: EntryName, patience: Patience | None = None) -> bool:
+        with Ledger.open(self._base, patience) as ledger:
+            removed, failure = self._remove(ledger, name.shard, name.file)
+        if failure is not None:
+            raise failure
+        return removed > 0
 
     def _cleanup(self, is_stopping: Callable[[], bool], on_progress: OnProgress | None = None) -> int:
         if not self._exists():
             return 0
         removed = 0
-        failure: OSError | None = None
+        failures = Failures()  # one bad folder must not keep the others from being tidied
         with Ledger.open(self._base) as ledger:
             for shard in range(SHARDS):
                 if is_stopping():
                     return removed
-                try:
+                with failures:
                     removed += self._eviction.sweep(ledger, shard)
-                except OSError as error:  # one bad folder must not keep the others from being tidied
-                    failure = failure or error
                 if on_progress is not None:
                     on_progress(shard + 1, SHARDS)
             ledger.count()  # a killed process may have left the sum wrong
             removed += self._eviction.make_room(ledger, 0)
-            ledger.folder.sweep_temps(self._now())
-        if failure is not None:
-            raise failure
+            ledger.folder.sweep_temps(self._eviction.clocks())
+        failures.raise_first()
         return removed
 
     def _fence_of_spell(self, error: OSError) -> bytes:
@@ -405,8 +408,8 @@ class DiskCache:
         return int((self._clock() + self._clock_offset) * _SECOND_NS)
 
 
-def _is_stale(fence: Hashable, ledger: Ledger, key: CacheKey) -> bool:
-    return fence is not _UNFENCED and fence != ledger.fence(key.did, key.cid)
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
 def _check(option: str, value: object, is_right: bool, wanted: str) -> None:

@@ -11,6 +11,7 @@ from imageproxy.errors import ConfigError
 from imageproxy.protocols import CacheKey
 
 from ._generations import Generations
+from ._storing import UNFENCED, Storing
 
 __all__ = ["MemoryCache"]
 
@@ -18,7 +19,7 @@ __all__ = ["MemoryCache"]
 _ENTRY_BYTES = 1000
 
 
-class MemoryCache:
+class MemoryCache(Storing):
     """Keeps images in memory: the fastest tier of a ``TieredCache``, or a whole cache. Safe to use from threads.
 
     max_bytes: the most that it takes, in bytes. An image counts with its length, the texts of its key, and 1,000 bytes
@@ -26,6 +27,8 @@ class MemoryCache:
 
     A child of a fork begins with a copy of what was there, and goes on by itself. No method raises, beyond what the
     interpreter itself does when memory is short.
+
+    A subclass that changes what is written overrides ``store``, which ``set`` and ``set_fenced`` go through.
 
     Raises ConfigError for a limit that cannot be meant.
     """
@@ -46,6 +49,7 @@ class MemoryCache:
         reset_after_fork(self)
 
     def _clear(self) -> None:
+        self._is_changing = False
         self._bytes = 0
         # The one used least recently comes first.
         self._entries: OrderedDict[CacheKey, bytes] = OrderedDict()
@@ -53,9 +57,8 @@ class MemoryCache:
         self._owners: dict[str, dict[str, set[CacheKey]]] = {}
 
     def _reset_after_fork(self) -> None:
-        if self._lock.locked():  # by a thread of the parent, which was in the middle of a change
-            self._clear()
         self._lock = threading.Lock()
+        self._mend()  # a thread of the parent may have been in the middle of a change
 
     def __repr__(self) -> str:
         return f"MemoryCache({self._max_bytes})"
@@ -70,37 +73,41 @@ class MemoryCache:
                 return data
         return data
 
-    def set(self, key: CacheKey, data: bytes) -> None:
-        """Store ``data``, evicting what must go for it. Stores nothing if it is larger than the limit."""
-        with self._lock:
-            self._store(key, data)
-
     def fence(self, did: str, cid: str) -> Hashable:
         """A mark of the purges of this blob and its owner so far; see ``set_fenced``."""
         return self._generations.fence(did, cid)
 
-    def set_fenced(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
-        """Like ``set``, unless the blob or its owner was purged since ``fence``; whether it was stored.
-
-        Once in a long while a purge of another blob has the same effect: the marks are kept in 8,192 slots.
-        """
+    def store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
+        """What ``set`` and ``set_fenced`` do, and the one method to override for another way to write."""
         with self._lock:
-            return fence == self._generations.fence(key.did, key.cid) and self._store(key, data)
+            self._mend()
+            if fence is not UNFENCED and fence != self._generations.fence(key.did, key.cid):
+                return False
+            self._is_changing = True
+            is_stored = self._put(key, data)
+            self._is_changing = False
+            return is_stored
 
     def purge(self, did: str, cid: str | None = None) -> int:
         """Remove one blob in every variant, or all of an owner; returns how many entries went."""
         with self._lock:
-            blobs = self._owners.get(did, {})
-            chosen = list(blobs.values()) if cid is None else [blobs.get(cid, set())]
-            keys = [key for variants in chosen for key in variants]
-            for key in keys:
-                self._remove(key)
-            self._generations.purged(did, cid)
+            try:
+                self._mend()
+                blobs = self._owners.get(did, {})
+                chosen = list(blobs.values()) if cid is None else [blobs.get(cid, set())]
+                keys = [key for variants in chosen for key in variants]
+                self._is_changing = True
+                for key in keys:
+                    self._remove(key)
+                self._is_changing = False
+            finally:
+                self._generations.purged(did, cid)
             return len(keys)
 
     def stats(self) -> Mapping[str, int]:
         """How many entries there are, what they take of the limit, both in bytes, and how many were evicted so far."""
         with self._lock:
+            self._mend()
             return {
                 "entries": len(self._entries),
                 "bytes": self._bytes,
@@ -110,7 +117,12 @@ class MemoryCache:
 
     # With the lock held:
 
-    def _store(self, key: CacheKey, data: bytes) -> bool:
+    def _mend(self) -> None:
+        """Drop all, if a change was broken off: by what a signal handler raised, or by a fork."""
+        if self._is_changing:
+            self._clear()
+
+    def _put(self, key: CacheKey, data: bytes) -> bool:
         size = _size(key, data)
         old = self._entries.get(key)
         if size > self._max_bytes:

@@ -24,7 +24,8 @@ from imageproxy.errors import CachePurgeError, ConfigError
 from imageproxy.protocols import Cache, CacheKey
 
 from ._fence_text import fence_text
-from ._tier import UNFENCED, NoFence, Tier
+from ._storing import UNFENCED, Storing
+from ._tier import NoFence, Tier
 
 __all__ = ["TieredCache"]
 
@@ -33,7 +34,7 @@ _Places = Sequence[tuple[Tier, CacheKey]]
 _MAX_REMEMBERED = 4096
 
 
-class TieredCache:
+class TieredCache(Storing):
     """Caches behind each other: a hit below fills the tiers above. Safe to use from threads and in children of a fork.
 
     tiers: the fastest first. They are not closed with it, since it has no ``close``: they belong to who made them.
@@ -50,6 +51,8 @@ class TieredCache:
 
     Where a guard (see above) fails to give its fence, nobody can tell what was purged: the tiers above it are passed
     over, too. DiskCache never fails to.
+
+    A subclass that changes what is written overrides ``store``, which ``set`` and ``set_fenced`` go through.
 
     Raises ConfigError for tiers that cannot be meant.
     """
@@ -94,8 +97,7 @@ class TieredCache:
 
         The tiers above the lowest are filled, rather: not if a purge comes in between.
         """
-        fences = [*(tier.fence(key.did, key.cid) for tier in self._tiers[:-1]), UNFENCED]
-        self._store(key, data, fences, self._marks(key.did, key.cid))
+        self.store(key, data, UNFENCED)
 
     def fence(self, did: str, cid: str) -> Hashable:
         """A mark of the purges of this blob and its owner so far, made of those of the tiers. Never raises."""
@@ -107,6 +109,13 @@ class TieredCache:
         Returns whether a tier stored it and none saw a purge. A tier that failed to give its part of the fence is left
         out.
         """
+        return self.store(key, data, fence)
+
+    def store(self, key: CacheKey, data: bytes, fence: Hashable) -> bool:
+        """What ``set`` and ``set_fenced`` do, and the one method to override for another way to write."""
+        if fence is UNFENCED:
+            fences = [*(tier.fence(key.did, key.cid) for tier in self._tiers[:-1]), UNFENCED]
+            return self._store(key, data, fences, self._marks(key.did, key.cid))
         if not isinstance(fence, tuple) or len(fence) != len(self._tiers):
             return False
         # Asked before anything is written: a tier below them may have nothing to refuse by.

@@ -40,8 +40,8 @@ def test_a_cache_starts_one(root: Path, key: Any, clock: Any, files: Any) -> Non
     is_clean = threading.Event()
 
     class Telling(DiskCache):
-        def _cleanup(self, is_stopping: Callable[[], bool]) -> int:
-            removed = super()._cleanup(is_stopping)
+        def _cleanup(self, *arguments: Any, **options: Any) -> int:
+            removed = super()._cleanup(*arguments, **options)
             is_clean.set()
             return removed
 

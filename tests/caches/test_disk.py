@@ -57,7 +57,11 @@ def test_a_relative_folder_stays_where_it_was(tmp_path: Path, key: Any, monkeypa
 
 @pytest.mark.parametrize(
     ("options", "option"),
-    [({"max_bytes": 0}, "max_bytes"), ({"ttl_seconds": 0}, "ttl_seconds"), ({"root": ""}, "root")],
+    [
+        *(({"max_bytes": value}, "max_bytes") for value in (0, "10", 1.5, True, float("nan"))),
+        *(({"ttl_seconds": value}, "ttl_seconds") for value in (0, float("inf"), float("nan"), "3", True)),
+        *(({"root": value}, "root") for value in ("", 7)),
+    ],
 )
 def test_an_option_that_cannot_be_meant_is_named(options: Any, option: str) -> None:
     with pytest.raises(ConfigError, match=option) as raised:

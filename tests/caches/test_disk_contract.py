@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imageproxy.caches import DiskCache, _folder, _ledger
+from imageproxy.caches import DiskCache, _folder, _ledger, _locks, _reading
 from imageproxy.testing.contracts import CacheContract
 
 
@@ -30,9 +30,10 @@ class TestDiskCacheWhereFoldersCannotBeOpenedOrLocked(CacheContract):
     @pytest.fixture(autouse=True)
     def _plain(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_folder, "_HAS_FOLDER_FDS", False)
-        monkeypatch.setattr(_folder, "fcntl", None)
-        monkeypatch.setattr(_ledger, "_read_at", _ledger._read_without_pread)
-        monkeypatch.setattr(_ledger, "_write_at", _ledger._write_without_pwrite)
+        monkeypatch.setattr(_locks, "fcntl", None)
+        for module in (_ledger, _reading):
+            monkeypatch.setattr(module, "read_at", _folder._read_without_pread)
+        monkeypatch.setattr(_ledger, "write_at", _folder._write_without_pwrite)
 
     def make_cache(self, tmp_path: Path) -> DiskCache:
         return DiskCache(tmp_path / "cache")

@@ -90,9 +90,9 @@ def test_no_request_visits_more_than_a_few_folders_however_many_there_are(
         scans.append(1)
         return names(self)
 
-    def counting_scan(self: Folder) -> Any:
+    def counting_scan(self: Folder, is_wanted: Any) -> Any:
         scans.append(1)
-        return scan(self)
+        return scan(self, is_wanted)
 
     monkeypatch.setattr(Folder, "child", counting_child)
     monkeypatch.setattr(Folder, "names", counting_names)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from imageproxy.caches import DiskCache, _folder
+from imageproxy.caches import DiskCache, _locks
 from imageproxy.caches._entry import locate
 from imageproxy.caches._folder import Folder
 
@@ -92,7 +92,7 @@ tell(DiskCache(root).purge(key().did, key().cid))
 """
     )
     if not has_locks:
-        monkeypatch.setattr(_folder, "fcntl", None)
+        monkeypatch.setattr(_locks, "fcntl", None)
 
     move = Folder.move
 
@@ -157,13 +157,13 @@ def test_a_shard_is_locked_while_entries_come_and_go(
 
 def test_a_file_system_without_locks_will_do(root: Path, key: Any, monkeypatch: pytest.MonkeyPatch, files: Any) -> None:
     class NoLocks:
-        LOCK_EX = LOCK_UN = 0
+        LOCK_EX = LOCK_NB = LOCK_UN = 0
 
         @staticmethod
         def flock(fd: int, operation: int) -> None:
             raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(_folder, "fcntl", NoLocks)
+    monkeypatch.setattr(_locks, "fcntl", NoLocks)
     cache = DiskCache(root)
     assert cache.set_fenced(key(), b"image", cache.fence(key().did, key().cid)) is True
     assert cache.get(key()) == b"image"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 
 from imageproxy.caches import DiskCache
 from imageproxy.caches._entry import SHARDS, is_entry_name, is_trailer, locate, shards_of_owner, trailer
-from imageproxy.caches._folder import Folder, _OpenFiles
+from imageproxy.caches._folder import Folder
 from imageproxy.caches._ledger import UNKNOWN, Ledger
+from imageproxy.caches._locks import _OpenFiles
 from imageproxy.protocols import CacheKey
 
 
@@ -59,11 +62,32 @@ def test_a_scan_leaves_out_what_vanishes_meanwhile(tmp_path: Path) -> None:
         (tmp_path / str(number)).write_bytes(b"x")
     with Folder.open(str(tmp_path)) as folder:
         found = []
-        for file in folder.scan():
+        for file in folder.scan(str.isdigit):
             found.append(file.name)
             for path in tmp_path.iterdir():
                 path.unlink()
         assert len(found) == 1
+
+
+def test_a_scan_looks_at_nothing_but_what_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    class Found:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            looked_at.append(self.name)
+            return tmp_path.stat()
+
+    @contextlib.contextmanager
+    def scandir(_: object) -> Iterator[Iterator[Found]]:
+        yield map(Found, ["1", "foreign", "2"])
+
+    with Folder.open(str(tmp_path)) as folder, monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        list(folder.scan(str.isdigit))
+    assert looked_at == ["1", "2"]
 
 
 def test_a_child_closes_the_folders_of_its_parent(tmp_path: Path) -> None:

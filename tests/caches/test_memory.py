@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import linecache
 import os
 import signal
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from imageproxy.caches import MemoryCache
+from imageproxy.caches import MemoryCache, memory
+from imageproxy.caches.memory import _size
 from imageproxy.errors import ConfigError
 from imageproxy.protocols import CacheKey, SupportsFences, SupportsNonBlocking, SupportsStats
 from imageproxy.testing.contracts import CacheContract
@@ -185,6 +187,7 @@ def test_what_a_fork_left_half_done_is_given_up(key: Any) -> None:
     cache._reset_after_fork()
     assert cache.get(key()) == b"image"
     cache._lock.acquire()
+    cache._is_changing = True
     cache._reset_after_fork()
     assert cache.get(key()) is None
     cache.set(key(), b"image")
@@ -201,6 +204,7 @@ def test_a_child_of_a_fork_goes_on_by_itself(key: Any, is_locked: bool) -> None:
 
     def hold() -> None:
         with cache._lock:
+            cache._is_changing = True
             has_lock.set()
             may_end.wait()
 
@@ -233,3 +237,53 @@ def test_a_child_of_a_fork_goes_on_by_itself(key: Any, is_locked: bool) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     assert cache.get(key()) == b"image"
     assert cache.get(key(1)) is None
+
+
+class HandlerError(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("what", ["set", "purge"])
+def test_a_change_that_a_signal_breaks_off_leaves_a_cache_that_works(key: Any, what: str) -> None:
+    """Broken off at each line in turn."""
+    line = 0
+    while True:
+        line += 1
+        lines = iter(range(line))
+        cache = MemoryCache(5000)
+        for number in range(3):
+            cache.set(key(number), b"x" * 200)
+        fence = cache.fence(key().did, key().cid)
+
+        def trace(frame: Any, event: str, _: Any, lines: Any = lines) -> Any:
+            if frame.f_code.co_filename != memory.__file__:
+                return None
+            # Signals are not handled between taking the lock and the block, nor before it is let go.
+            is_lock = "self._lock" in linecache.getline(memory.__file__, frame.f_lineno)
+            if event == "line" and not is_lock and next(lines, None) is None:
+                raise HandlerError
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            if what == "set":
+                cache.set(key(9), b"z" * 2500)
+            else:
+                cache.purge(key().did)
+        except HandlerError:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        stats = cache.stats()
+        held = [number for number in range(10) if cache.get(key(number)) is not None]
+        assert stats["entries"] == len(held)
+        assert stats["bytes"] == sum(_size(key(number), cache.get(key(number)) or b"") for number in held)
+        assert cache.purge(key().did) == len(held)
+        if what == "purge":
+            assert cache.set_fenced(key(), b"late", fence) is False
+        cache.set(key(), b"new")
+        assert cache.get(key()) == b"new"
+    assert line > 10
