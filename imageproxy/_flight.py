@@ -98,6 +98,10 @@ class Work(Protocol):
         """Keep a failure for those who ask next. Called as ``publish`` is, and not after a purge."""
         ...
 
+    def landed(self, flight: Flight, image: bytes) -> None:
+        """Told once of each flight that did not fail, before its waiters are."""
+        ...
+
     def failed(self, flight: Flight, error: ImageProxyError) -> None:
         """Told once of each flight that failed, before its waiters are."""
         ...

@@ -302,8 +302,11 @@ class Flights:
                 self.published += 1
                 self._last_published[hash(flight.key) % _SLOTS] = self.published
             self._drop(flight)
-        if not flight.future.done():
-            flight.future.set_result(image)
+        try:
+            self._work.landed(flight, image)
+        finally:
+            if not flight.future.done():
+                flight.future.set_result(image)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
         _forget_frames(error)

@@ -126,8 +126,21 @@ class Miss:
         image, did, cid, _ = flight.key
         self._failures.note(error, did=did, cid=cid, pds_url=flight.visit.pds_url, image=image)
 
+    def landed(self, flight: Flight, image: bytes) -> None:
+        """Count it."""
+        _, did, cid, _ = flight.key
+        seconds = time.monotonic() - flight.started_at
+        self._teller.tell("landed", did, cid, flight.preset.name, seconds=seconds, size_bytes=len(image))
+
     def failed(self, flight: Flight, error: ImageProxyError) -> None:
         """Count the failure, once for all who wait."""
         _, did, cid, _ = flight.key
         is_refusal = isinstance(error, (BlobBlockedError, PolicyError))
-        self._teller.tell("blocked" if is_refusal else "failed", did, cid, flight.preset.name, error=error)
+        self._teller.tell(
+            "blocked" if is_refusal else "failed",
+            did,
+            cid,
+            flight.preset.name,
+            seconds=time.monotonic() - flight.started_at,
+            error=error,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from typing import get_args
 
@@ -29,10 +30,18 @@ class Teller:
         self.counts: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
         self.bytes: dict[EventName, int] = dict.fromkeys(get_args(EventName), 0)
 
-    def tell_hit(self, did: str, cid: str, preset: str, size_bytes: int) -> None:
+    def now(self) -> float | None:
+        """When something begins whose duration is told; ``None`` where nobody observes."""
+        return time.monotonic() if self._observers else None
+
+    def since(self, began: float | None) -> float | None:
+        """The seconds since then; ``None`` where that is not known."""
+        return None if began is None else time.monotonic() - began
+
+    def tell_hit(self, did: str, cid: str, preset: str, size_bytes: int, began: float | None) -> None:
         """``tell``, for what is told most, and what is waited for."""
         if self._observers:
-            self.tell("hit", did, cid, preset, size_bytes=size_bytes)
+            self.tell("hit", did, cid, preset, seconds=self.since(began), size_bytes=size_bytes)
             return
         with self._lock:
             self.counts["hit"] += 1

@@ -15,6 +15,7 @@ EventName = Literal[
     "resolved",
     "fetched",
     "processed",
+    "landed",
     "failed",
     "failure_remembered",
     "blocked",
@@ -31,13 +32,17 @@ class Event:
     """One thing that happened. Which fields are set depends on ``name``; the others are ``None``.
 
     ============================================  ============================================================
-    ``hit``                                       answered from the cache or its write queue; ``size_bytes``
-    ``miss``                                      not there; a flight is joined or begun
+    ``hit``                                       answered from the cache or its write queue; ``seconds`` (the policy's
+                                                  included), ``size_bytes``
+    ``miss``                                      not there; a flight is joined or begun; ``seconds`` until here
     ``coalesced``                                 a flight was joined, after its ``miss``
     ``resolved``                                  the account's PDS was found, or remembered; ``seconds``; no preset
     ``fetched``                                   a blob came from its PDS; ``seconds``, ``size_bytes``; no preset
     ``processed``                                 an image was made; ``seconds``, ``size_bytes``
-    ``failed``                                    a flight ended in ``error``; told once, however many waited
+    ``landed``                                    a flight ended well; ``seconds`` of all of it, waiting for its turn
+                                                  and for room included; ``size_bytes``
+    ``failed``                                    a flight ended in ``error``, told once, however many waited;
+                                                  ``seconds`` of all of it
     ``failure_remembered``                        refused by a failure seen lately, without a flight; ``error``
     ``blocked``                                   the policy refused; ``error``
     ``cache_read_failed``                         ``error``; goes on as a miss

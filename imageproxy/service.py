@@ -215,8 +215,9 @@ class Service:
     def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
         """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
         request = self._read(preset, did, cid)
+        began = self._teller.now()
         self._vet(request)
-        data = self._look_up(request.key, request.preset.name)
+        data = self._look_up(request.key, request.preset.name, began)
         return None if data is None else image_of(request.key, data, "cache")
 
     def _read(self, preset: str | Preset, did: str, cid: str) -> Request:
@@ -239,19 +240,20 @@ class Service:
         Blocks no longer than the policy and the cache do.
         """
         wanted, key = request
+        began = self._teller.now()
         if self._is_closed or not self._gate.is_open:
             self._vet(request)
         if timeout is not None or pds_url is not None:
             check_call(timeout, pds_url)
         since = self._flights.published
-        data = self._look_up(key, wanted.name)
+        data = self._look_up(key, wanted.name, began)
         if data is not None:
             return data
-        self._teller.tell("miss", key.did, key.cid, wanted.name)
+        self._teller.tell("miss", key.did, key.cid, wanted.name, seconds=self._teller.since(began))
         self._check_failures(key, wanted.name, pds_url or None)
         while (flights := self._flights.join([(key, wanted)], pds_url or None, since=since)) is None:
             since = self._flights.published
-            data = self._look_up(key, wanted.name)
+            data = self._look_up(key, wanted.name, began)
             if data is not None:
                 return data
         return flights[0]
@@ -283,8 +285,8 @@ class Service:
             self._teller.tell("failure_remembered", key.did, key.cid, preset, error=error)
             raise error
 
-    def _look_up(self, key: CacheKey, preset: str) -> bytes | None:
-        """Step 3. The queue comes first: what has left it is in the cache."""
+    def _look_up(self, key: CacheKey, preset: str, began: float | None = None) -> bytes | None:
+        """Step 3. The queue comes first: what has left it is in the cache. ``began``: when the request did."""
         data = self._writes.get(key) if self._writes.pending else None
         if data is None:
             try:
@@ -299,7 +301,7 @@ class Service:
                 _log.log(self._seldom.level, what, error, extra=where)
                 self._teller.tell("cache_read_failed", key.did, key.cid, preset, error=error)
                 return None
-        self._teller.tell_hit(key.did, key.cid, preset, len(data))
+        self._teller.tell_hit(key.did, key.cid, preset, len(data), began)
         return data
 
     # Many images

@@ -3,7 +3,8 @@
 ================================================  =========================================================
 ``imageproxy_events_total{event, preset}``        every event of ``imageproxy.events``: hits, misses, ...
 ``imageproxy_bytes_total{event}``                 bytes served from the cache, fetched, processed, written
-``imageproxy_stage_seconds{stage}``               a histogram: resolve, fetch, process, write
+``imageproxy_stage_seconds{stage}``               a histogram: hit, look up, resolve, fetch, process, write, and
+                                                  flight, which is a miss as a whole
 ``imageproxy_errors_total{event, error}``         what failed, by the class of the error
 ================================================  =========================================================
 
@@ -41,14 +42,17 @@ except ImportError as error:
 __all__ = ["PrometheusObserver"]
 
 _STAGES: dict[EventName, str] = {
+    "hit": "hit",
+    "miss": "look up",
     "resolved": "resolve",
     "fetched": "fetch",
     "processed": "process",
+    "landed": "flight",
     "cache_written": "write",
     "cache_write_failed": "write",
 }
-# From a remembered DID to a slow PDS: a factor of two and a half between neighbours.
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# From a hit to a slow PDS.
+_BUCKETS = (0.00001, 0.0001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class PrometheusObserver:
@@ -72,7 +76,7 @@ class PrometheusObserver:
             )
             self._seconds = prometheus_client.Histogram(
                 "imageproxy_stage_seconds",
-                "How long a stage of a miss took, in seconds.",
+                "How long a stage took, in seconds.",
                 ["stage"],
                 buckets=_BUCKETS,
                 registry=self._registry,
