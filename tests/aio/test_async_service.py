@@ -55,8 +55,9 @@ def cache(request: pytest.FixtureRequest, nonblocking_cache: FakeCache) -> FakeC
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("imageproxy"):
             thread.join(10)
             assert not thread.is_alive(), thread

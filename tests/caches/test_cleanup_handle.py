@@ -17,6 +17,7 @@ from imageproxy.errors import ConfigError
 
 
 def test_it_cleans_until_it_is_stopped() -> None:
+    before = set(threading.enumerate())
     calls: list[bool] = []
     has_run_thrice = threading.Event()
 
@@ -31,7 +32,7 @@ def test_it_cleans_until_it_is_stopped() -> None:
     handle.stop()
     count = len(calls)
     assert calls == [False] * count
-    assert not any(thread.name == "imageproxy-cleanup" for thread in threading.enumerate())
+    assert not set(threading.enumerate()) - before
     handle.stop()
     assert len(calls) == count
 

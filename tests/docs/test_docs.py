@@ -9,6 +9,7 @@ import pytest
 
 from imageproxy import Config, compute_cid
 from imageproxy.testing import LocalPDS, drawn_photos
+from imageproxy.web.flask import ImageProxy
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,8 +46,11 @@ def test_the_code_of_the_documentation_runs(program: str, monkeypatch: pytest.Mo
     # Services without a config would ask the public directory: let them read the environment as an operator's would.
     monkeypatch.setattr("imageproxy.factory.Config", Config.from_env)
     names = run(program)
-    if "images" in names:
-        names["images"].close()
+    images = names.get("images")
+    if isinstance(images, ImageProxy):
+        images.close(names["app"])
+    elif images is not None:
+        images.close()
 
 
 def test_the_readme_program_serves_a_real_image(pds: LocalPDS) -> None:

@@ -239,13 +239,14 @@ def _open_descriptors() -> int:
 @pytest.fixture
 def left_behind() -> Callable[[], tuple[int, list[str]]]:
     """``left_behind()``: how many descriptors more than at the start are open, and which threads of ours run."""
-    before = _open_descriptors()
+    before, running = _open_descriptors(), set(threading.enumerate())
 
     def count() -> tuple[int, list[str]]:
         for each in threading.enumerate():
             if each.name == "imageproxy-lookup" and each.is_alive():  # has answered, and may need a moment to end
                 each.join(5)
-        ours = [each.name for each in threading.enumerate() if each.name.startswith("imageproxy-")]
+        begun = set(threading.enumerate()) - running
+        ours = [each.name for each in begun if each.name.startswith("imageproxy-")]
         return _open_descriptors() - before, ours
 
     return count

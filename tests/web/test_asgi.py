@@ -17,8 +17,9 @@ Message = MutableMapping[str, Any]
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("imageproxy"):
             thread.join(10)
             assert not thread.is_alive(), thread
