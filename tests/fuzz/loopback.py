@@ -137,13 +137,15 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._before = _descriptors()
+        self._running = set(threading.enumerate())
 
     def check(self) -> None:
         """Raises FindingError for what is more than when this was made."""
         for thread in threading.enumerate():
             if thread.name == "imageproxy-lookup":  # has answered, and may need a moment to end
                 thread.join(5)
-        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("imageproxy-")]
+        begun = set(threading.enumerate()) - self._running
+        threads = [thread.name for thread in begun if thread.name.startswith("imageproxy-")]
         if threads:
             raise FindingError("threads left", ", ".join(threads))
         more = [link for number, link in _descriptors().items() if self._before.get(number) != link]
