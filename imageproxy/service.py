@@ -215,7 +215,7 @@ class Service:
     def get_cached(self, preset: str | Preset, did: str, cid: str) -> Image | None:
         """The image if it is cached, or ``None``: nothing is fetched, nothing waited for. Raises as ``get_image``."""
         request = self._read(preset, did, cid)
-        began = self._teller.now()
+        began = time.monotonic() if self._teller.is_observed else None
         self._vet(request)
         data = self._look_up(request.key, request.preset.name, began)
         return None if data is None else image_of(request.key, data, "cache")
@@ -240,7 +240,7 @@ class Service:
         Blocks no longer than the policy and the cache do.
         """
         wanted, key = request
-        began = self._teller.now()
+        began = time.monotonic() if self._teller.is_observed else None
         if self._is_closed or not self._gate.is_open:
             self._vet(request)
         if timeout is not None or pds_url is not None:

@@ -3,7 +3,6 @@
 import errno
 import logging
 import threading
-import time
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -229,18 +228,19 @@ def test_whatever_a_cache_raises_nobody_waits_for_ever() -> None:
         assert images.purge(DID).is_complete
 
 
-def test_what_comes_while_the_queue_is_closed_is_dropped() -> None:
+def test_what_comes_while_the_queue_is_closed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue()
-    queue.block_both_writers()
-    with ThreadPoolExecutor(1) as pool:
-        closing = pool.submit(queue.writes.close, WAIT)
-        while not queue.writes._is_closed:
-            time.sleep(0)  # gives the other thread its turn
-        late = queue.put("too-late")
-        assert queue.writes.get(late) is None
-        queue.cache.may_write.set()
-        assert closing.result(WAIT)
-    assert dict(queue.outcomes)["too-late"] == "cache_write_dropped"
+    flush = queue.writes.flush
+
+    def flush_too_early(timeout: float | None = None) -> bool:
+        is_over = flush(timeout)
+        assert queue.writes.get(queue.put("too-late")) is None
+        return is_over
+
+    monkeypatch.setattr(queue.writes, "flush", flush_too_early)
+    assert queue.writes.close(WAIT)
+    assert "too-late" not in {key.cid for key in queue.cache.entries}
+    assert ("too-late", "cache_written") not in queue.outcomes
 
 
 def test_one_failure_does_not_keep_the_others_out() -> None:

@@ -149,9 +149,9 @@ def test_a_scope_may_lack_what_it_may_lack(service: Service, path: str) -> None:
         ("/img", "/img", ""),  # and without it, as older frameworks have it
         ("/img", "", "/img"),
         ("/img", "", ""),
-        ("/root/img", "/img", "/root/img"),
-        ("/root/img", "/img", ""),
-        ("/root/a", "/a/b", "/root/a/b"),
+        ("/mount/img", "/img", "/mount/img"),
+        ("/mount/img", "/img", ""),
+        ("/mount/a", "/a/b", "/mount/a/b"),
         ("/media", "/img", "/media/img"),
         ("/media", "/img", "/img"),
         ("/media/", "/img", "/media/img"),
