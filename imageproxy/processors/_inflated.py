@@ -23,10 +23,9 @@ READ_BYTES = 1024**2
 
 _ZLIB_HEADER = b"\x78\x01"
 _BLOCK_BYTES = 65_535  # the most that a stored block holds
-_INPUT_BYTES = 65_536
-_NOTHING = memoryview(b"")
+_PART_BYTES = 8 * _BLOCK_BYTES  # inflated at once, of this much that is deflated: it stays near the core
+_PIECE_BYTES = 256 * 1024
 _MAX_CHUNK_BYTES = 2**31 - 1
-_END = b"\0\0\0\0" + pack(">I", 0) + b"IEND" + pack(">I", 0xAE426082)  # after a checksum that Pillow does not look at
 
 
 def inflater() -> Any:
@@ -38,12 +37,14 @@ def inflater() -> Any:
 
 
 class InflatedPNG(io.RawIOBase):
-    """A file to be read once, from its beginning to its end; only before the pixels it can be sought."""
+    """A file to be read once, from its beginning to its end, ``READ_BYTES`` at a time; only before the pixels it can be
 
-    def __init__(self, head: bytes, blocks: Iterator[bytes | bytearray]) -> None:
+    sought. It ends with the last pixel: a decoder that has its rows looks no further.
+    """
+
+    def __init__(self, head: bytes, parts: Iterator[bytes]) -> None:
         self._head = io.BytesIO(head)
-        self._blocks = blocks
-        self._buffer = bytearray()
+        self._parts = parts
 
     @classmethod
     def of(cls, source: bytes, zlib: Any) -> InflatedPNG | None:
@@ -61,10 +62,12 @@ class InflatedPNG(io.RawIOBase):
                 break
             at = end + 4
         raw_bytes = _raw_bytes(source) if start else 0
-        stored_bytes = len(_ZLIB_HEADER) + raw_bytes + 5 * -(-raw_bytes // _BLOCK_BYTES) + 4
-        if not raw_bytes or stored_bytes > _MAX_CHUNK_BYTES:
+        # Pillow counts what it asked for, not what it got.
+        reads = 3 + raw_bytes // _PART_BYTES + len(source) // _PIECE_BYTES
+        if not raw_bytes or reads * READ_BYTES > _MAX_CHUNK_BYTES:
             return None
-        return cls(source[:start] + pack(">I", stored_bytes) + b"IDAT", _stored(chunks, raw_bytes, zlib))
+        head = source[:start] + pack(">I", _MAX_CHUNK_BYTES) + b"IDAT"
+        return cls(head, _stored(_inflated(chunks, raw_bytes, zlib)))
 
     def readable(self) -> bool:
         return True
@@ -79,16 +82,7 @@ class InflatedPNG(io.RawIOBase):
         return self._head.tell()
 
     def read(self, size: int = -1) -> bytes:
-        part = self._head.read(size)
-        wanted = size - len(part)
-        while len(self._buffer) < wanted:
-            block = next(self._blocks, b"")
-            if not block:
-                break
-            self._buffer += block
-        part += self._buffer[:wanted]
-        del self._buffer[:wanted]
-        return part
+        return self._head.read(size) or next(self._parts, b"")
 
 
 def _raw_bytes(source: bytes) -> int:
@@ -102,24 +96,41 @@ def _raw_bytes(source: bytes) -> int:
     return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
-def _stored(chunks: list[memoryview], raw_bytes: int, zlib: Any) -> Iterator[bytes | bytearray]:
-    """A stream of zlib's (RFC 1950) of ``raw_bytes``, uncompressed; it ends early where ``chunks`` do."""
-    pieces = (chunk[at : at + _INPUT_BYTES] for chunk in chunks for at in range(0, len(chunk), _INPUT_BYTES))
-    inflate, left = zlib.decompressobj(), _NOTHING
-    checksum = 1
-    yield _ZLIB_HEADER
-    while raw_bytes:
-        block, wanted = bytearray(), min(raw_bytes, _BLOCK_BYTES)
-        while len(block) < wanted:
-            part = inflate.decompress(left, wanted - len(block))
-            left = inflate.unconsumed_tail
-            block += part
+def _pieces(chunks: list[memoryview]) -> Iterator[bytes]:
+    """What the chunks hold, in pieces of one to two times ``_PIECE_BYTES``, but for the last."""
+    gathered: list[memoryview] = []
+    size = 0
+    for chunk in chunks:
+        for at in range(0, len(chunk), _PIECE_BYTES):
+            gathered.append(chunk[at : at + _PIECE_BYTES])
+            size += len(gathered[-1])
+            if size >= _PIECE_BYTES:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+    yield b"".join(gathered)
+
+
+def _inflated(chunks: list[memoryview], raw_bytes: int, zlib: Any) -> Iterator[bytes]:
+    """``raw_bytes`` of pixels, in parts of up to ``_PART_BYTES``; they end early where ``chunks`` do."""
+    inflate = zlib.decompressobj()
+    for piece in _pieces(chunks):
+        left = piece
+        while raw_bytes and not inflate.eof:
+            part = inflate.decompress(left, min(raw_bytes, _PART_BYTES))
             if not part:
-                left = next(pieces, _NOTHING)
-                if inflate.eof or not left:
-                    return
-        raw_bytes -= wanted
-        checksum = zlib.adler32(block, checksum)
-        yield pack("<BHH", not raw_bytes, wanted, wanted ^ 0xFFFF)
-        yield block
-    yield pack(">I", checksum) + _END
+                break
+            left = inflate.unconsumed_tail
+            raw_bytes -= len(part)
+            yield part
+
+
+def _stored(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The beginning of a stream of zlib's (RFC 1950) that holds ``parts``, uncompressed."""
+    yield _ZLIB_HEADER
+    for part in parts:
+        view = memoryview(part)
+        blocks: list[bytes | memoryview] = []
+        for at in range(0, len(part), _BLOCK_BYTES):
+            block = view[at : at + _BLOCK_BYTES]
+            blocks += (pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
+        yield b"".join(blocks)

@@ -30,6 +30,7 @@ from ._inflated import READ_BYTES, InflatedPNG, inflater
 from ._resize import Kernel, ResizerName, SIMDResizer, kernel_for, make_resizer, resize
 from ._sixteen_bits import with_transparent_colour
 from ._sniff import sniff
+from ._turbo import decoded, turbo
 
 __all__ = ["PillowProcessor"]
 
@@ -125,6 +126,7 @@ class PillowProcessor:
         self._effort: Effort = checked_effort(effort)
         self._resizer = make_resizer(resizer)
         self._zlib = inflater() if self._resizer.name == "simd" else None
+        self._turbo = turbo() if self._resizer.name == "simd" else None
         self._to_srgb = ToSRGB()
 
     @property
@@ -279,7 +281,14 @@ class PillowProcessor:
         if header.transparent is not None:
             image = with_transparent_colour(header.source, header.transparent)
             return self._prepared(image, image.size, header, orientation(header.exif), header.icc_profile, preset)
-        kept = without_lower_rows(header, _place(_size(header), orientation(header.exif), preset))
+        placement = _place(_size(header), orientation(header.exif), preset)
+        kept = without_lower_rows(header, placement)
+        factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
+        if header.format == "JPEG" and self._turbo is not None:
+            jpeg = decoded(kept, factor, self._turbo)
+            if jpeg is not None:
+                turn, profile = orientation(header.exif), header.icc_profile
+                return self._prepared(jpeg, _size(header), header, turn, profile, preset, factor)
         # Closed by hand: some of Pillow's images hold on to their file.
         with self._file(kept) as file, Image.open(file, formats=[kept.format]) as opened:
             self._check_pixels(opened.width * opened.height, "the image has")
@@ -288,9 +297,7 @@ class PillowProcessor:
                 opened.load()
                 return self._prepared(_on_canvas(opened, header), _size(header), header, turn, None, preset)
             stored = (opened.width, opened.height + header.height - kept.height)
-            placement = _place(stored, turn, preset)
-            self._check_result(placement, preset)
-            factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
+            self._check_result(_place(stored, turn, preset), preset)
             if factor > 1:
                 opened.draft(None, (opened.width // factor, opened.height // factor))
             if isinstance(file, InflatedPNG):
