@@ -68,7 +68,7 @@ def _fields(preset: Preset) -> dict[str, Any]:
 
 def measure(request: dict[str, Any]) -> Peak:
     """In the child."""
-    processor = PillowProcessor(resizer=request["resizer"])
+    processor = PillowProcessor(resizer=request["resizer"], max_decode_bytes=2_000_000_000)
     jobs = [(Path(path).read_bytes(), Preset(**fields)) for path, fields in request["jobs"]]
     warm_up(processor)
     estimated = sum(processor.estimate(data, preset) for data, preset in jobs)
