@@ -21,12 +21,9 @@ _REMEMBERED_PROFILES = 16
 
 
 def resizable(image: Image.Image) -> Image.Image:
-    """The image in one of the modes that can be averaged: L, RGB, CMYK, or RGBa where something is transparent.
-
-    RGBa is premultiplied, so that the colour behind transparent pixels does not bleed into their neighbours.
-    """
+    """The image in one of the modes that can be averaged: L, RGB, CMYK, or, to be premultiplied, RGBA."""
     if image.has_transparency_data:
-        return (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
+        return image if image.mode == "RGBA" else image.convert("RGBA")
     if image.mode in _AS_STORED:
         return image
     if image.mode == "1":

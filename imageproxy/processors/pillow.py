@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib import import_module
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from PIL import Image
 
@@ -35,7 +36,7 @@ from ._turbo import decoded, turbo
 __all__ = ["PillowProcessor"]
 
 # Raised by hand whenever the same input gives other bytes than before: it is part of every cache key.
-_VERSION = "pillow-3"
+_VERSION = "pillow-4"
 _VERSION_OF_RESIZER: dict[ResizerName, str] = {"pillow": _VERSION, "simd": _VERSION + "s"}
 
 _ANIMATION_LIMITS = 500, 50_000_000  # frames, and pixels of them all
@@ -126,8 +127,12 @@ class PillowProcessor:
         self._effort: Effort = checked_effort(effort)
         self._resizer = make_resizer(resizer)
         self._zlib = inflater() if self._resizer.name == "simd" else None
-        self._turbo = turbo() if self._resizer.name == "simd" else None
         self._to_srgb = ToSRGB()
+
+    @cached_property
+    def _turbo(self) -> Any:
+        # Not before the first JPEG: numpy, which comes with it, takes 45 ms to load and starts a thread.
+        return turbo() if self._resizer.name == "simd" else None
 
     @property
     def resizer_name(self) -> ResizerName:
@@ -221,13 +226,13 @@ class PillowProcessor:
         placement = _place(film.size, turn, preset)
         self._check_result(placement, preset)
         _is_built_in(preset.format)
-        recipe = _Recipe(placement, turn, film.icc_profile, kernel_for(preset, placement))
+        recipe = _Recipe(placement, turn, film.icc_profile, kernel_for(self._resizer.name, preset, placement))
         frames = self._frames(film, self._steps(recipe, preset))
         return self.encode_frames(frames, [frame.duration_ms for frame in film.frames], film.plays, preset)
 
     def _frames(self, film: Film, steps: list[Callable[[Image.Image], Image.Image]]) -> Iterator[Image.Image]:
         for canvas in pictures(film):
-            image = _resizable(canvas)
+            image = self._resizable(canvas)
             for step in steps:
                 image = step(image)
             yield image
@@ -323,16 +328,41 @@ class PillowProcessor:
         stored: its size in the file, before it was decoded smaller by ``draft``.
         """
         placement = _place(stored, turn, preset)
-        kernel = kernel_for(preset, placement, header.detail, draft)
+        kernel = kernel_for(self._resizer.name, preset, placement, header.detail, draft)
         # That is less work for the resizer and in all, but wants colours in sRGB.
         keeps_most = _pixels(placement) >= _KEPT_SHARES[self._resizer.name] * stored[0] * stored[1]
         background = preset.background if preset.format == "jpeg" and profile is None and keeps_most else None
-        if isinstance(self._resizer, SIMDResizer) and image.mode == "RGBA" and background is None:
-            image = self._resizer.premultiplied(image)
-        else:
-            image = _resizable(image, background)
+        image = self._resizable(image, background)
         left, top, right, bottom = (side / draft for side in placement.box)
         return image, _Recipe(Placement(placement.size, (left, top, right, bottom)), turn, profile, kernel)
+
+    def _resizable(self, image: Image.Image, background: str | None = None) -> Image.Image:
+        """The image in a mode that can be resized, what is transparent laid on ``background`` if there is one.
+
+        What Pillow has no direct way for is made in bands of rows: on the way it takes an image or two.
+        """
+        width, height = image.size
+        band = max(1, _BAND_BYTES // (4 * width))
+        if image.mode == "RGBA":
+            # To the SIMD resizer it is all the same how many channels there are.
+            if background is None and self._resizer.name == "simd":
+                return self._resizer.premultiplied(image)
+            if without_needless_alpha(image.crop((0, 0, width, min(band, height)))).mode == "RGB":
+                image = without_needless_alpha(image)  # which most are that begin so
+            if image.mode == "RGBA":
+                image = flatten(image, background) if background is not None else self._resizer.premultiplied(image)
+            return image
+        result: Image.Image | None = None
+        for top in range(0, height, band):
+            part = resizable(image.crop((0, top, width, min(top + band, height))))
+            if part.mode == "RGBA":
+                part = flatten(part, background) if background is not None else self._resizer.premultiplied(part)
+            if part.mode == image.mode:
+                return image
+            if result is None:
+                result = Image.new(part.mode, image.size)
+            result.paste(part, (0, top))
+        return result or image
 
     def _file(self, header: Header) -> IO[bytes]:
         """What Pillow reads: the bytes of the image, or the same with its pixels inflated."""
@@ -384,28 +414,6 @@ def _possible_turns(header: Header) -> tuple[int, ...]:
     """The EXIF orientations to reckon with before Pillow has opened the file; of some formats only it can tell."""
     hint = {"WEBP": b"EXIF", "AVIF": b"irot"}.get(header.format)
     return (1, 6) if hint is not None and hint in header.source else (orientation(header.exif),)
-
-
-def _resizable(image: Image.Image, background: str | None = None) -> Image.Image:
-    """``resizable(image)``, or flattened on ``background``.
-
-    Made in bands of rows: what it makes on the way takes as much memory as an image or two.
-    """
-    width, height = image.size
-    band = max(1, _BAND_BYTES // (4 * width))
-    if image.mode == "RGBA" and without_needless_alpha(image.crop((0, 0, width, min(band, height)))).mode == "RGB":
-        image = without_needless_alpha(image)  # which most are that begin so
-    is_flattened = background is not None and image.has_transparency_data
-    result: Image.Image | None = None
-    for top in range(0, height, band):
-        part = image.crop((0, top, width, min(top + band, height)))
-        part = flatten(part.convert("RGBA"), str(background)) if is_flattened else resizable(part)
-        if part.mode == image.mode:
-            return image
-        if result is None:
-            result = Image.new(part.mode, image.size)
-        result.paste(part, (0, top))
-    return result or image
 
 
 def _is_built_in(kind: str) -> bool:

@@ -115,13 +115,21 @@ def test_the_finer_kernel_is_taken_where_it_shows() -> None:
     preset = Preset("test", 100, 100, FitMode.COVER, 90)
     shrinks, enlarges = Placement((100, 100), (0, 0, 300, 300)), Placement((100, 100), (0, 0, 300, 90))
 
-    assert kernel_for(preset, shrinks, detail=6.5) == "catmull_rom"
-    assert kernel_for(preset, shrinks, detail=6.6) == "lanczos"
-    assert kernel_for(preset, shrinks) == "lanczos"
-    assert kernel_for(preset, shrinks, detail=2, draft=2) == "lanczos"
-    assert kernel_for(preset, enlarges, detail=2) == "lanczos"
-    assert kernel_for(replace(preset, quality=91), shrinks, detail=2) == "lanczos"
-    assert kernel_for(preset.with_format("png"), shrinks, detail=2) == "lanczos"
+    for name in ("pillow", "simd"):
+        assert kernel_for(name, preset, shrinks, detail=6.5) == "catmull_rom"
+        assert kernel_for(name, preset, shrinks, detail=6.6) == "lanczos"
+        assert kernel_for(name, preset, enlarges, detail=2) == "lanczos"
+        assert kernel_for(name, replace(preset, quality=91), shrinks, detail=2) == "lanczos"
+        assert kernel_for(name, preset.with_format("png"), shrinks, detail=2) == "lanczos"
+    assert kernel_for("simd", preset, shrinks) == "lanczos"
+    assert kernel_for("simd", preset, shrinks, detail=2, draft=2) == "lanczos"
+    # To Pillow's own resizer the time matters more, but not where little is shrunk.
+    little = Placement((100, 100), (0, 0, 150, 150))
+    assert kernel_for("pillow", preset, shrinks) == "catmull_rom"
+    assert kernel_for("pillow", preset, little) == "lanczos"
+    assert kernel_for("pillow", preset, little, detail=2) == "catmull_rom"
+    assert kernel_for("pillow", preset, shrinks, detail=2, draft=2) == "lanczos"
+    assert kernel_for("pillow", preset, Placement((100, 100), (0, 0, 320, 320)), detail=2, draft=2) == "catmull_rom"
 
 
 def test_transparency_is_premultiplied_as_pillow_does_it(photos: dict[str, DrawnPhoto], decode: Decode) -> None:
