@@ -20,6 +20,7 @@ from ._film import Film
 from ._geometry import Placement, draft_factor
 from ._headers import Header
 from ._inflated import READ_BYTES
+from ._resize import ResizerName, is_flattened_first
 
 __all__ = ["peak_bytes"]
 
@@ -95,6 +96,7 @@ class _Picture(NamedTuple):
     """What a header tells of a picture. Sizes in bytes.
 
     loading: the most while it is decoded, and made into a mode that can be resized.
+    converted: of this, what the image takes that is made for that; in place, the SIMD resizer needs none.
     resizing: what is held while it is resized, beyond the file and the result.
     pixel: of one pixel then, and of the result.
     has_alpha: whether the result can have transparency.
@@ -106,17 +108,24 @@ class _Picture(NamedTuple):
     pixel: int
     has_alpha: bool
     has_profile: bool
+    converted: float = 0
 
 
 def peak_bytes(
-    header: Header, preset: Preset, placement: Placement, film: Film | None = None, *, averages: bool, effort: Effort
+    header: Header,
+    preset: Preset,
+    placement: Placement,
+    film: Film | None = None,
+    *,
+    resizer: ResizerName,
+    effort: Effort,
 ) -> int:
     """The bytes of memory that the picture takes at the peak of its processing, beyond the file; at most.
 
     placement: on the stored pixels, before any draft.
     film: where the picture is to be an animation.
-    averages: whether the resizer is Pillow's own.
     """
+    averages = resizer == "pillow"
     if film is not None:
         return _FLOOR_BYTES + ceil(_animating(header, preset, placement, film, averages, effort))
     factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
@@ -124,9 +133,12 @@ def peak_bytes(
     width, height = placement.size
     pixels = width * height
     result = pixels * picture.pixel
+    loading = picture.loading
+    if resizer == "simd" and not is_flattened_first(resizer, preset, placement, (header.width, header.height)):
+        loading -= picture.converted
     return _FLOOR_BYTES + ceil(
         max(
-            picture.loading,
+            loading,
             len(header.source) + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
             _finishing(picture, pixels),
             result + pixels * _encoding(picture, preset, effort),
@@ -174,7 +186,9 @@ def _png(header: Header, _factor: int) -> _Picture:
         stored, converted, pixel = _KEYED, 0, _COLOUR
     loading = len(source) + header.width * _PNG_ROWS + pixels * (stored + converted)
     holes = min(len(source), _PNG_HOLES_BYTES) + min(pixels * stored, _PNG_READS * READ_BYTES)
-    return _Picture(loading + holes, pixels * pixel + holes, pixel, has_alpha, header.icc_profile is not None)
+    in_place = converted * pixels if colours == 6 else 0
+    has_profile = header.icc_profile is not None
+    return _Picture(loading + holes, pixels * pixel + holes, pixel, has_alpha, has_profile, in_place)
 
 
 def _gif(header: Header, _factor: int) -> _Picture:

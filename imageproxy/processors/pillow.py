@@ -28,7 +28,7 @@ from ._film import Film, read_film
 from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
 from ._headers import Header, read_header
 from ._inflated import READ_BYTES, InflatedPNG, inflater
-from ._resize import Kernel, ResizerName, SIMDResizer, kernel_for, make_resizer, resize
+from ._resize import Kernel, ResizerName, SIMDResizer, is_as_it_is, is_flattened_first, kernel_for, make_resizer, resize
 from ._sixteen_bits import with_transparent_colour
 from ._sniff import sniff
 from ._turbo import decoded, turbo
@@ -56,9 +56,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-# Transparent pixels are better laid on the background before the resize where it leaves at least this share of them.
-_KEPT_SHARES: dict[ResizerName, float] = {"pillow": 1 / 3, "simd": 1 / 2}
 
 # What is converted is converted a band of rows at a time.
 _BAND_BYTES = 256 * 1024
@@ -232,7 +229,7 @@ class PillowProcessor:
 
     def _frames(self, film: Film, steps: list[Callable[[Image.Image], Image.Image]]) -> Iterator[Image.Image]:
         for canvas in pictures(film):
-            image = self._resizable(canvas)
+            image = self._resizable(canvas.copy())
             for step in steps:
                 image = step(image)
             yield image
@@ -262,9 +259,8 @@ class PillowProcessor:
         """The memory that this will take, in bytes."""
         placements = [_place(_size(header), turn, preset) for turn in _possible_turns(header)]
         self._check_result(min(placements, key=_pixels), preset)
-        averages = self._resizer.name == "pillow"
         return max(
-            peak_bytes(header, preset, placement, film, averages=averages, effort=self._effort)
+            peak_bytes(header, preset, placement, film, resizer=self._resizer.name, effort=self._effort)
             for placement in placements
         )
 
@@ -329,16 +325,18 @@ class PillowProcessor:
         """
         placement = _place(stored, turn, preset)
         kernel = kernel_for(self._resizer.name, preset, placement, header.detail, draft)
-        # That is less work for the resizer and in all, but wants colours in sRGB.
-        keeps_most = _pixels(placement) >= _KEPT_SHARES[self._resizer.name] * stored[0] * stored[1]
-        background = preset.background if preset.format == "jpeg" and profile is None and keeps_most else None
-        image = self._resizable(image, background)
+        is_flat = profile is None and is_flattened_first(self._resizer.name, preset, placement, stored)
+        background = preset.background if is_flat else None
         left, top, right, bottom = (side / draft for side in placement.box)
-        return image, _Recipe(Placement(placement.size, (left, top, right, bottom)), turn, profile, kernel)
+        placement = Placement(placement.size, (left, top, right, bottom))
+        if image.mode != "RGBA" or not is_as_it_is(*placement):
+            image = self._resizable(image, background)
+        return image, _Recipe(placement, turn, profile, kernel)
 
     def _resizable(self, image: Image.Image, background: str | None = None) -> Image.Image:
         """The image in a mode that can be resized, what is transparent laid on ``background`` if there is one.
 
+        ``image`` itself may be changed.
         What Pillow has no direct way for is made in bands of rows: on the way it takes an image or two.
         """
         width, height = image.size
