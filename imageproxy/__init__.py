@@ -12,6 +12,8 @@ Importing this package starts nothing, makes no folder and changes no global.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._write_behind import cache_write_error_count
 from .caches import DiskCache, MemoryCache, TieredCache
 from .config import Config
@@ -46,12 +48,14 @@ from .fetchers.pds import PDSFetcher
 from .identifiers import Cid, canonical_cid, canonical_did, cid_of, compute_cid
 from .policies import CachedPolicy
 from .presets import BLUESKY, DEFAULT, FitMode, ImageFormat, Preset, PresetRegistry, get_preset, list_presets
-from .processors.pillow import PillowProcessor
 from .protocols import BlobPolicy, Cache, CacheKey, Fetcher, Observer, Processor, Resolver
 from .resolver import DIDResolver
 from .results import Image, PurgeReport, WarmFailure, WarmReport
 from .service import Service
 from .urls import ImageURLs
+
+if TYPE_CHECKING:
+    from .processors.pillow import PillowProcessor
 
 __version__ = "0.1.0"
 
@@ -119,3 +123,13 @@ __all__ = [
     "get_preset",
     "list_presets",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The one part that takes as long to load as all others together, and that an app with an engine of its own never
+    # needs: loaded when it is asked for (PEP 562).
+    if name == "PillowProcessor":
+        from .processors.pillow import PillowProcessor
+
+        return PillowProcessor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

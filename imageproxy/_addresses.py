@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urljoin
 
@@ -22,47 +23,41 @@ __all__ = ["Target", "check_base_url", "check_url", "follow", "refusal_of_addres
 
 # The first network that holds an address names the rule; so the metadata services of cloud providers, which give
 # credentials to whoever asks, come before the wider networks that they are in.
-_REFUSED_V4 = tuple(
-    (IPv4Network(network), rule)
-    for network, rule in (
-        ("168.63.129.16/32", "cloud_metadata"),  # Azure: a public address, answered inside
-        ("100.100.100.200/32", "cloud_metadata"),  # Alibaba
-        ("169.254.0.0/16", "link_local"),  # and the metadata service of most others
-        ("0.0.0.0/8", "this_network"),
-        ("10.0.0.0/8", "private"),
-        ("100.64.0.0/10", "shared"),
-        ("127.0.0.0/8", "loopback"),
-        ("172.16.0.0/12", "private"),
-        ("192.0.0.0/24", "protocol_assignments"),
-        ("192.0.2.0/24", "documentation"),
-        ("192.31.196.0/24", "as112"),
-        ("192.52.193.0/24", "amt"),
-        ("192.88.99.0/24", "6to4"),
-        ("192.168.0.0/16", "private"),
-        ("192.175.48.0/24", "as112"),
-        ("198.18.0.0/15", "benchmarking"),
-        ("198.51.100.0/24", "documentation"),
-        ("203.0.113.0/24", "documentation"),
-        ("224.0.0.0/4", "multicast"),
-        ("240.0.0.0/4", "reserved"),
-    )
+_REFUSED_V4 = (
+    ("168.63.129.16/32", "cloud_metadata"),  # Azure: a public address, answered inside
+    ("100.100.100.200/32", "cloud_metadata"),  # Alibaba
+    ("169.254.0.0/16", "link_local"),  # and the metadata service of most others
+    ("0.0.0.0/8", "this_network"),
+    ("10.0.0.0/8", "private"),
+    ("100.64.0.0/10", "shared"),
+    ("127.0.0.0/8", "loopback"),
+    ("172.16.0.0/12", "private"),
+    ("192.0.0.0/24", "protocol_assignments"),
+    ("192.0.2.0/24", "documentation"),
+    ("192.31.196.0/24", "as112"),
+    ("192.52.193.0/24", "amt"),
+    ("192.88.99.0/24", "6to4"),
+    ("192.168.0.0/16", "private"),
+    ("192.175.48.0/24", "as112"),
+    ("198.18.0.0/15", "benchmarking"),
+    ("198.51.100.0/24", "documentation"),
+    ("203.0.113.0/24", "documentation"),
+    ("224.0.0.0/4", "multicast"),
+    ("240.0.0.0/4", "reserved"),
 )
-_REFUSED_V6 = tuple(
-    (IPv6Network(network), rule)
-    for network, rule in (
-        ("fd00:ec2::/32", "cloud_metadata"),  # AWS
-        ("fd20:ce::254/128", "cloud_metadata"),  # Google
-        ("::1/128", "loopback"),
-        ("fc00::/7", "private"),
-        ("fe80::/10", "link_local"),
-        ("ff00::/8", "multicast"),
-        ("64:ff9b::/96", "nat64"),
-        ("2001::/23", "protocol_assignments"),
-        ("2001:db8::/32", "documentation"),
-        ("2002::/16", "6to4"),
-        ("3fff::/20", "documentation"),
-        ("2620:4f:8000::/48", "as112"),
-    )
+_REFUSED_V6 = (
+    ("fd00:ec2::/32", "cloud_metadata"),  # AWS
+    ("fd20:ce::254/128", "cloud_metadata"),  # Google
+    ("::1/128", "loopback"),
+    ("fc00::/7", "private"),
+    ("fe80::/10", "link_local"),
+    ("ff00::/8", "multicast"),
+    ("64:ff9b::/96", "nat64"),
+    ("2001::/23", "protocol_assignments"),
+    ("2001:db8::/32", "documentation"),
+    ("2002::/16", "6to4"),
+    ("3fff::/20", "documentation"),
+    ("2620:4f:8000::/48", "as112"),
 )
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 # The interface identifiers of ISATAP, which are followed by an IPv4 address.
@@ -105,6 +100,16 @@ class Target:
     host: str
     port: int
     path: str
+
+
+@cache
+def _networks_v4() -> tuple[tuple[IPv4Network, str], ...]:
+    return tuple((IPv4Network(network), rule) for network, rule in _REFUSED_V4)
+
+
+@cache
+def _networks_v6() -> tuple[tuple[IPv6Network, str], ...]:
+    return tuple((IPv6Network(network), rule) for network, rule in _REFUSED_V6)
 
 
 def check_url(url: str, *, allow_private_networks: bool = False) -> Target:
@@ -173,13 +178,13 @@ def refusal_of_address(address: str, *, allow_private_networks: bool = False) ->
 
 
 def _rule_v4(ip: IPv4Address) -> str | None:
-    return next((rule for network, rule in _REFUSED_V4 if ip in network), None)
+    return next((rule for network, rule in _networks_v4() if ip in network), None)
 
 
 def _rule_v6(ip: IPv6Address) -> str | None:
     if ip.ipv4_mapped is not None:
         return _rule_v4(ip.ipv4_mapped)
-    for network, rule in _REFUSED_V6:
+    for network, rule in _networks_v6():
         if ip in network:
             return rule
     if ip not in _GLOBAL_UNICAST:

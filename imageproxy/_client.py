@@ -20,7 +20,6 @@ from types import TracebackType
 
 import requests.utils
 import urllib3
-from typing_extensions import Self
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ._addresses import Target, check_url
@@ -28,6 +27,7 @@ from ._deadline import Deadline, Watchdog
 from ._fork import reset_after_fork
 from ._guard import Dialer, GetAddrInfo, NetworkBusy, NetworkClosed, NetworkError, NetworkTimeout, open_through, over
 from ._slots import Slots
+from ._typing import Self
 from .errors import ConfigError, UnsafeURLError
 
 __all__ = ["GuardedClient", "Reply", "one_line"]

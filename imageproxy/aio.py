@@ -16,10 +16,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from typing_extensions import Self
-
 from ._flight import Flight
 from ._fork import reset_after_fork
+from ._typing import Self
 from .errors import ConfigError, NilDependencyError, ServiceClosedError
 from .events import Stats
 from .presets import Preset

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from typing_extensions import Self
+from ._typing import Self
 
 __all__ = [
     "BlobBlockedError",

@@ -12,7 +12,6 @@ from .caches.disk import DiskCache
 from .config import Config
 from .fetchers.pds import PDSFetcher
 from .presets import PresetRegistry
-from .processors.pillow import PillowProcessor
 from .protocols import BlobPolicy, Cache, Fetcher, Observer, Processor, Resolver
 from .resolver import DIDResolver
 from .service import Service
@@ -62,6 +61,8 @@ def create_service(
             if config.cleanup_interval_seconds is not None:
                 owned.callback(cache.start_cleanup(config.cleanup_interval_seconds).stop)
         if processor is None:
+            from .processors.pillow import PillowProcessor  # see the package's __getattr__
+
             processor = PillowProcessor(max_pixels=config.max_source_pixels)
         if fetcher is None:
             fetcher = owned.enter_context(

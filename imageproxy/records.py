@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from typing_extensions import Self
-
 from ._addresses import check_base_url
 from ._client import GuardedClient, Reply, one_line
 from ._guard import NetworkError, NetworkTimeout
+from ._typing import Self
 from ._xrpc import Missing, ask, read_body, read_json, xrpc_url
 from .errors import (
     ConfigError,

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
-from typing_extensions import Self
-
 from ._addresses import check_base_url
 from ._client import GuardedClient, one_line
 from ._fork import reset_after_fork
 from ._guard import NetworkClosed, NetworkError, NetworkTimeout
+from ._typing import Self
 from .errors import ConfigError, DIDNotFoundError, DIDResolutionError, UnsafeURLError
 from .identifiers import canonical_did
 

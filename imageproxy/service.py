@@ -12,8 +12,6 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Literal, NamedTuple, NoReturn
 
-from typing_extensions import Self
-
 from ._admission import Admission
 from ._failures import Failures, Subject
 from ._fences import Fences
@@ -26,6 +24,7 @@ from ._miss import Miss
 from ._origin import Origin
 from ._seldom import Seldom
 from ._telling import Teller
+from ._typing import Self
 from ._warm import Warming
 from ._write_behind import Write, WriteBehind, WriteOutcome
 from .config import Config

@@ -6,7 +6,7 @@ import shutil
 from types import TracebackType
 from typing import TextIO
 
-from typing_extensions import Self
+from imageproxy._typing import Self
 
 from .text import fitted
 

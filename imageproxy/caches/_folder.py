@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from typing_extensions import Self
+from imageproxy._typing import Self
 
 from ._locks import Lock, Patience, open_files
 

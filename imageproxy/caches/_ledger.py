@@ -18,7 +18,7 @@ import time
 from functools import lru_cache
 from typing import NamedTuple
 
-from typing_extensions import Self
+from imageproxy._typing import Self
 
 from ._entry import SHARDS, blob_digest, owner_digest, shard_name
 from ._folder import READ_FLAGS, UPDATE_FLAGS, Folder, make_folders, read_at, write_at

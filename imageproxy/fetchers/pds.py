@@ -11,12 +11,11 @@ import random
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from typing_extensions import Self
-
 from imageproxy._addresses import check_base_url
 from imageproxy._client import GuardedClient, Reply, one_line
 from imageproxy._deadline import Deadline
 from imageproxy._guard import NetworkBusy, NetworkError, NetworkTimeout
+from imageproxy._typing import Self
 from imageproxy._xrpc import Missing, ask, refuse_encoded, xrpc_url
 from imageproxy.errors import (
     BusyError,

@@ -23,8 +23,7 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from typing_extensions import Self
-
+from imageproxy._typing import Self
 from imageproxy.config import Config
 from imageproxy.identifiers import canonical_cid, canonical_did, compute_cid
 from imageproxy.testing._loopback_server import Answer, LoopbackServer, Request

@@ -11,7 +11,10 @@ import pytest
 
 import imageproxy
 
-EXTRAS = ["cykooz", "redis", "obstore", "flask", "django", "starlette", "fastapi", "numpy", "pytest"]
+EXTRAS = {
+    *("cykooz_resizer", "isal", "simplejpeg", "numpy", "redis", "obstore"),
+    *("flask", "django", "starlette", "fastapi", "pytest"),
+}
 ROOT = Path(__file__).parents[2]
 
 IMPORTING = """
@@ -65,7 +68,20 @@ def test_importing_loads_no_extra(tmp_path: Path) -> None:
     *_, modules = json.loads(run_python(IMPORTING.replace("{module}", "imageproxy"), tmp_path))
     loaded = {name.split(".")[0] for name in modules}
     assert "imageproxy" in loaded
-    assert not loaded & set(EXTRAS)
+    assert not loaded & EXTRAS
+
+
+def test_the_image_engine_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    script = (
+        "import sys, imageproxy; print('imageproxy.processors' in sys.modules, imageproxy.PillowProcessor.__name__)"
+    )
+
+    assert run_python(script, tmp_path).split() == ["False", "PillowProcessor"]
+
+
+def test_what_there_is_not_is_an_attribute_error_as_ever() -> None:
+    with pytest.raises(AttributeError, match="module 'imageproxy' has no attribute 'Nothing'"):
+        _ = imageproxy.Nothing
 
 
 def test_making_a_service_touches_neither_disk_nor_network(tmp_path: Path) -> None:
@@ -81,8 +97,9 @@ def test_making_a_service_touches_neither_disk_nor_network(tmp_path: Path) -> No
 
 def test_all_is_the_truth() -> None:
     shown = {name for name in vars(imageproxy) if not name.startswith("_")}
-    modules = {name for name in shown if type(getattr(imageproxy, name)).__name__ == "module"} | {"annotations"}
-    assert set(imageproxy.__all__) == (shown - modules) | {"__version__"}
+    modules = {name for name in shown if type(getattr(imageproxy, name)).__name__ == "module"}
+    hidden = modules | {"annotations", "TYPE_CHECKING"}
+    assert set(imageproxy.__all__) == (shown - hidden) | {"__version__", "PillowProcessor"}
     assert len(imageproxy.__all__) == len(set(imageproxy.__all__))
 
 

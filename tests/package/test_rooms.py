@@ -18,6 +18,7 @@ NETWORK = {"_addresses", "_client", "_deadline", "_guard", "_retry", "_slots", "
 
 # From the bottom up. A module may import what stands in a lower room, and its neighbours in its own.
 ROOMS: list[set[str]] = [
+    {"_typing"},
     {"errors"},
     {"identifiers"},
     {"presets", "config"},
@@ -68,6 +69,7 @@ def imports_of(module: str) -> set[str]:
 
 def room(module: str) -> int:
     while module not in ROOM_OF:
+        assert module, "a module without a room"
         module = module.rpartition(".")[0]
     return ROOM_OF[module]
 

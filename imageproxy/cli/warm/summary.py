@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from typing_extensions import Self
-
+from imageproxy._typing import Self
 from imageproxy.cli.output import counted
 from imageproxy.errors import PDSFetchError, PDSNotFoundError, UnsupportedFormatError
 from imageproxy.results import WarmFailure, WarmReport
