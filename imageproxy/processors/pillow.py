@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from importlib import import_module
 from typing import IO, Any, NamedTuple, cast
 
 from PIL import Image
@@ -13,7 +12,6 @@ from PIL import Image
 from imageproxy.errors import (
     ConfigError,
     ImageTooLargeError,
-    UnsupportedFormatError,
 )
 from imageproxy.presets import Preset
 
@@ -25,6 +23,7 @@ from ._estimate import peak_bytes
 from ._exif import orientation
 from ._failing import failing_as, naming
 from ._film import Film, read_film
+from ._formats import READABLE, is_built_in, unsupported
 from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
 from ._headers import Header, read_header
 from ._inflated import READ_BYTES, InflatedPNG, inflater
@@ -40,11 +39,6 @@ _VERSION = "pillow-4"
 _VERSION_OF_RESIZER: dict[ResizerName, str] = {"pillow": _VERSION, "simd": _VERSION + "s"}
 
 _ANIMATION_LIMITS = 500, 50_000_000  # frames, and pixels of them all
-
-_READABLE = frozenset({"jpeg", "png", "gif", "webp", "avif"})
-
-# What Pillow does not load before it is asked for; and asked for one of these, it would load all of its forty.
-_PLUGINS = {"webp": "PIL.WebPImagePlugin", "avif": "PIL.AvifImagePlugin"}
 
 # What undoes each EXIF orientation.
 _UPRIGHT = {
@@ -201,7 +195,7 @@ class PillowProcessor:
         with failing_as(f"the image could not be made into {preset.name!r}"):
             for step in self._steps(recipe, preset):
                 image = step(image)
-            _is_built_in(preset.format)
+            is_built_in(preset.format)
             return self.encode(image, preset)
 
     def _steps(self, recipe: _Recipe, preset: Preset) -> list[Callable[[Image.Image], Image.Image]]:
@@ -222,14 +216,15 @@ class PillowProcessor:
         turn = orientation(film.exif)
         placement = _place(film.size, turn, preset)
         self._check_result(placement, preset)
-        _is_built_in(preset.format)
+        is_built_in(preset.format)
         recipe = _Recipe(placement, turn, film.icc_profile, kernel_for(self._resizer.name, preset, placement))
         frames = self._frames(film, self._steps(recipe, preset))
         return self.encode_frames(frames, [frame.duration_ms for frame in film.frames], film.plays, preset)
 
     def _frames(self, film: Film, steps: list[Callable[[Image.Image], Image.Image]]) -> Iterator[Image.Image]:
         for canvas in pictures(film):
-            image = self._resizable(canvas.copy())
+            # The canvas is drawn on further, and the SIMD resizer premultiplies in place.
+            image = self._resizable(canvas.copy() if self._resizer.name == "simd" else canvas)
             for step in steps:
                 image = step(image)
             yield image
@@ -248,8 +243,8 @@ class PillowProcessor:
 
     def _read_header(self, data: bytes) -> Header:
         kind = sniff(data)
-        if kind not in _READABLE or not _is_built_in(kind):
-            raise _unsupported(kind)
+        if kind not in READABLE or not is_built_in(kind):
+            raise unsupported(kind)
         header = read_header(data, kind)
         # Before Pillow opens the file: opening alone can allocate by the size that it declares.
         self._check_pixels(header.width * header.height, "the image has")
@@ -412,19 +407,3 @@ def _possible_turns(header: Header) -> tuple[int, ...]:
     """The EXIF orientations to reckon with before Pillow has opened the file; of some formats only it can tell."""
     hint = {"WEBP": b"EXIF", "AVIF": b"irot"}.get(header.format)
     return (1, 6) if hint is not None and hint in header.source else (orientation(header.exif),)
-
-
-def _is_built_in(kind: str) -> bool:
-    """Whether this Pillow has the format; one that was built from source may not. Loads what reads and writes it."""
-    return kind not in _PLUGINS or bool(import_module(_PLUGINS[kind]).SUPPORTED)
-
-
-def _unsupported(kind: str) -> UnsupportedFormatError:
-    read = "; JPEG, PNG, WebP, GIF and AVIF are read"
-    if kind == "empty":
-        return UnsupportedFormatError("the blob has no bytes" + read, format=kind)
-    if kind == "unknown":
-        return UnsupportedFormatError("the bytes are no image of a known format" + read)
-    if kind in _READABLE:
-        return UnsupportedFormatError(f"the image is a {kind}, which this Pillow was built without", format=kind)
-    return UnsupportedFormatError(f"the bytes look like {kind}" + read, format=kind)
