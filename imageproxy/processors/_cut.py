@@ -32,15 +32,16 @@ def without_lower_rows(header: Header, placement: Placement) -> Header:
     rows = ceil(bottom + _SUPPORT * shrink) + _DEPENDENT_ROWS
     if rows > header.height * (1 - _WORTHWHILE_SHARE):
         return header
+    head = header.parts[0]
     if header.format == "JPEG":
-        return _with(header, _height_of_jpeg(header.source), rows.to_bytes(2, "big"), rows)
-    if header.format == "PNG" and header.source[28] == 0:  # not interlaced
-        ihdr = header.source[12:20] + rows.to_bytes(4, "big") + header.source[24:29]
+        return _with(header, _height_of_jpeg(head), rows.to_bytes(2, "big"), rows)
+    if header.format == "PNG" and head[28] == 0:  # not interlaced
+        ihdr = bytes(head[12:20]) + rows.to_bytes(4, "big") + head[24:29]
         return _with(header, 12, ihdr + crc32(ihdr).to_bytes(4, "big"), rows)
     return header
 
 
-def _height_of_jpeg(source: bytes) -> int:
+def _height_of_jpeg(source: bytes | memoryview) -> int:
     """Where it stands, in bytes as ``_headers`` gives them: segments one after the other, a frame among them."""
     at = 2
     while source[at + 1] not in _FRAMES:
@@ -49,5 +50,5 @@ def _height_of_jpeg(source: bytes) -> int:
 
 
 def _with(header: Header, at: int, value: bytes, rows: int) -> Header:
-    view = memoryview(header.source)
-    return replace(header, height=rows, source=b"".join((view[:at], value, view[at + len(value) :])))
+    view = memoryview(header.parts[0])
+    return replace(header, height=rows, parts=(view[:at], value, view[at + len(value) :], *header.parts[1:]))

@@ -139,7 +139,7 @@ def peak_bytes(
     return _FLOOR_BYTES + ceil(
         max(
             loading,
-            len(header.source) + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
+            header.source_bytes + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
             _finishing(picture, pixels),
             result + pixels * _encoding(picture, preset, effort),
         )
@@ -147,7 +147,7 @@ def peak_bytes(
 
 
 def _jpeg(header: Header, factor: int) -> _Picture:
-    source = header.source
+    source = header.parts[0]
     at = 2
     kind, frame_at = 0, 0
     while (marker := source[at + 1]) != _SOS:
@@ -166,7 +166,7 @@ def _jpeg(header: Header, factor: int) -> _Picture:
         groups = ceil(width / (8 * across)) * ceil(height / (8 * down))
         work += groups * blocks * 64 * _COEFFICIENT_BYTES
     has_profile = header.icc_profile is not None
-    return _Picture(len(source) + work + image, image, pixel, has_alpha=False, has_profile=has_profile)
+    return _Picture(header.source_bytes + work + image, image, pixel, has_alpha=False, has_profile=has_profile)
 
 
 def _png(header: Header, _factor: int) -> _Picture:
@@ -193,7 +193,7 @@ def _png(header: Header, _factor: int) -> _Picture:
 
 def _gif(header: Header, _factor: int) -> _Picture:
     pixels = header.width * header.height
-    loading = len(header.source) + pixels * (_GIF_CANVASES * _GREY + _COLOUR)
+    loading = header.source_bytes + pixels * (_GIF_CANVASES * _GREY + _COLOUR)
     if header.offset is not None:  # it is laid on its canvas
         loading += pixels * 2 * _COLOUR
     return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha=True, has_profile=False)
@@ -283,7 +283,7 @@ def _animating(
     source = header.width * header.height
     pixels = placement.size[0] * placement.size[1]
     frames = [sum(map(len, frame.parts)) for frame in film.frames]
-    files = len(header.source) + 2 * max(frames) + (sum(frames) if film.format == "PNG" else 0)
+    files = header.source_bytes + 2 * max(frames) + (sum(frames) if film.format == "PNG" else 0)
     decoding = source * (_FRAME[film.format] + _COLOUR)
     resizing = source * _COLOUR + _resizing(placement, 1, _COLOUR, averages) + 4 * pixels * _COLOUR
     encoder = _FILM_ENCODER + (_FILM_TOKENS if animation_options(preset, effort)["method"] >= _WEBP_KEEPS_FROM else 0)

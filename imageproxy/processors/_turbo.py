@@ -6,50 +6,85 @@ straight into an array that nobody cleared, and that numpy asks the system for i
 
 from __future__ import annotations
 
+import logging
+import os
 from importlib import import_module
 from typing import Any
 
+import PIL
 from PIL import Image
 
 from ._headers import Header
 
-__all__ = ["decoded", "turbo"]
+__all__ = ["Turbo", "turbo"]
+
+logger = logging.getLogger(__name__)
 
 _EOI = b"\xff\xd9"
 # Of the colour spaces that simplejpeg names: the layout it is asked for, the mode in which Pillow takes such bytes as
-# they are, and the mode that they are in.
-_LAYOUTS = {"Gray": ("GRAY", "L", "L"), "YCbCr": ("RGBX", "RGBX", "RGB"), "RGB": ("RGBX", "RGBX", "RGB")}
+# they are, the mode that they are in, and the bytes of a pixel.
+_LAYOUTS = {"Gray": ("GRAY", "L", "L", 1), "YCbCr": ("RGBX", "RGBX", "RGB", 4), "RGB": ("RGBX", "RGBX", "RGB", 4)}
+# Below, several scales make the same few pixels, and simplejpeg takes another one than Pillow.
+_SMALLEST_SCALED = 16
+# Before it, Pillow crashes where an image over foreign memory is handed over by Arrow.
+_OLDEST_PILLOW = 13
 
 
-def turbo() -> Any:
-    """The module that decodes; ``None`` without the extra ``fast``."""
+class Turbo:
+    """The decoder. Safe to use from several threads at once; while it works, others run.
+
+    Raises what importing simplejpeg and numpy raises.
+    """
+
+    def __init__(self) -> None:
+        self._jpeg: Any = import_module("simplejpeg")
+        self._numpy: Any = import_module("numpy")
+
+    def decoded(self, header: Header, factor: int, *, is_whole: bool) -> Image.Image | None:
+        """The picture at a ``factor``-th of its size (1, 2, 4 or 8); ``None`` for what Pillow should decode or refuse.
+
+        header: as ``_headers`` gives it, of a JPEG.
+        is_whole: whether it declares all of its rows. Otherwise the decoder warns that there is more, and what else it
+            warns of is not told apart.
+        """
+        if factor > 1 and min(header.width, header.height) < _SMALLEST_SCALED:
+            return None
+        if Image.MAX_IMAGE_PIXELS is not None and header.width * header.height > Image.MAX_IMAGE_PIXELS:
+            return None
+        source = header.source
+        # Where its end is missing some of its pixels may be, which to libjpeg is a warning of many.
+        if source.rfind(_EOI, len(source) - len(header.parts[-1])) < 0:
+            return None
+        width, height = -(-header.width // factor), -(-header.height // factor)
+        scale = {"min_width": width, "min_height": height, "strict": is_whole}
+        try:
+            *size, space, _ = self._jpeg.decode_jpeg_header(source, **scale)
+            if size != [height, width] or space not in _LAYOUTS:
+                return None
+            layout, stored_mode, mode, channels = _LAYOUTS[space]
+            pixels = self._numpy.empty((height, width, channels), self._numpy.uint8)
+            # An error after a warning is not told either. Then the rows from there on are what was in memory before,
+            # and not for anybody's eyes. They are written from the top down: the last one tells.
+            mark = os.urandom(width * channels)
+            pixels[-1] = self._numpy.frombuffer(mark, self._numpy.uint8).reshape(width, channels)
+            self._jpeg.decode_jpeg(source, layout, buffer=pixels, **scale)
+        except (ValueError, KeyError, RuntimeError):
+            return None
+        if pixels[-1].tobytes() == mark:
+            return None
+        image = Image.frombuffer(stored_mode, (width, height), pixels, "raw", stored_mode, 0, 1)
+        # The same memory under its right name: as RGBX it has a fourth channel, of which nobody knows what is in it.
+        return image if stored_mode == mode else Image.fromarrow(image, mode, image.size)
+
+
+def turbo() -> Turbo | None:
+    """The decoder; ``None`` without the extra ``fast``, and with a Pillow that does not work with it."""
+    if int(PIL.__version__.partition(".")[0]) < _OLDEST_PILLOW:
+        return None
     try:
-        return import_module("simplejpeg")
+        return Turbo()
     except ImportError:
         return None
-
-
-def decoded(header: Header, factor: int, lib: Any) -> Image.Image | None:
-    """The picture at a ``factor``-th of its size (1, 2, 4 or 8); ``None`` for what Pillow should decode or refuse.
-
-    header: as ``_headers`` gives it, of a JPEG.
-    """
-    # Where its end is missing some of its pixels may be, and only Pillow says so: to libjpeg that is a warning of many.
-    if header.source.rfind(_EOI) < 0:
+    except Exception as error:  # noqa: BLE001 - of a numpy that does not fit, any
+        logger.warning("simplejpeg is installed and does not load; JPEGs are decoded by Pillow: %r", error)
         return None
-    if Image.MAX_IMAGE_PIXELS is not None and header.width * header.height > Image.MAX_IMAGE_PIXELS:
-        return None
-    try:
-        _, _, space, _ = lib.decode_jpeg_header(header.source, strict=False)
-        if space not in _LAYOUTS:
-            return None
-        layout, stored_mode, mode = _LAYOUTS[space]
-        width, height = -(-header.width // factor), -(-header.height // factor)
-        pixels = lib.decode_jpeg(header.source, layout, min_width=width, min_height=height, strict=False)
-    except (ValueError, KeyError, RuntimeError):
-        return None
-    if pixels.shape[:2] != (height, width):
-        return None
-    image = Image.frombuffer(stored_mode, (width, height), pixels, "raw", stored_mode, 0, 1)
-    # The same memory under its right name: as RGBX it has a fourth channel, of which nobody knows what is in it.
-    return image if stored_mode == mode else Image.fromarrow(image, mode, image.size)

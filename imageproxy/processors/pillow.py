@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple, cast
 
 from PIL import Image
 
@@ -30,7 +30,7 @@ from ._inflated import READ_BYTES, InflatedPNG, inflater
 from ._resize import Kernel, ResizerName, SIMDResizer, is_as_it_is, is_flattened_first, kernel_for, make_resizer, resize
 from ._sixteen_bits import with_transparent_colour
 from ._sniff import sniff
-from ._turbo import decoded, turbo
+from ._turbo import Turbo, turbo
 
 __all__ = ["PillowProcessor"]
 
@@ -121,7 +121,7 @@ class PillowProcessor:
         self._to_srgb = ToSRGB()
 
     @cached_property
-    def _turbo(self) -> Any:
+    def _turbo(self) -> Turbo | None:
         # Not before the first JPEG: numpy, which comes with it, takes 45 ms to load and starts a thread.
         return turbo() if self._resizer.name == "simd" else None
 
@@ -281,7 +281,7 @@ class PillowProcessor:
         kept = without_lower_rows(header, placement)
         factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
         if header.format == "JPEG" and self._turbo is not None:
-            jpeg = decoded(kept, factor, self._turbo)
+            jpeg = self._turbo.decoded(kept, factor, is_whole=kept is header)
             if jpeg is not None:
                 turn, profile = orientation(header.exif), header.icc_profile
                 return self._prepared(jpeg, _size(header), header, turn, profile, preset, factor)

@@ -77,6 +77,7 @@ def test_the_image_engine_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None
     )
 
     assert run_python(script, tmp_path).split() == ["False", "PillowProcessor"]
+    assert "PillowProcessor" in dir(imageproxy)
 
 
 def test_what_there_is_not_is_an_attribute_error_as_ever() -> None:

@@ -16,8 +16,10 @@ from PIL import Image, ImageFile
 from imageproxy.errors import ImageProxyError, ProcessingError
 from imageproxy.presets import Preset
 from imageproxy.processors import PillowProcessor
+from imageproxy.processors._cut import without_lower_rows
+from imageproxy.processors._geometry import place
 from imageproxy.processors._headers import Header, read_header
-from imageproxy.processors._turbo import decoded, turbo
+from imageproxy.processors._turbo import Turbo, turbo
 from imageproxy.testing.photos import DrawnPhoto
 
 pytestmark = pytest.mark.usefixtures("pillow_globals")
@@ -35,7 +37,7 @@ KINDS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def lib() -> Any:
+def lib() -> Turbo:
     library = turbo()
     assert library is not None  # the extra is among what the tests install
     return library
@@ -53,7 +55,11 @@ def by_pillow(header: Header, factor: int) -> Image.Image:
     return image
 
 
-def assert_alike(header: Header, factor: int, lib: Any) -> Image.Image | None:
+def decoded(header: Header, factor: int, lib: Turbo) -> Image.Image | None:
+    return lib.decoded(header, factor, is_whole=True)
+
+
+def assert_alike(header: Header, factor: int, lib: Turbo) -> Image.Image | None:
     """What the one takes the other takes, too, and makes the same of it."""
     image = decoded(header, factor, lib)
     if image is not None:
@@ -66,10 +72,10 @@ def assert_alike(header: Header, factor: int, lib: Any) -> Image.Image | None:
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-@pytest.mark.parametrize("size", [(333, 217), (16, 16), (17, 9), (8, 8)])
+@pytest.mark.parametrize("size", [(333, 217), (16, 16), (17, 29)])
 def test_the_pixels_are_those_that_pillow_decodes(
     size: tuple[int, int], options: dict[str, Any], mode: str, factor: int,
-    picture: Image.Image, encode: Callable[..., bytes], lib: Any,
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo,
 ) -> None:  # fmt: skip
     data = encode(picture.resize(size).convert(mode), "JPEG", **options)
 
@@ -77,7 +83,7 @@ def test_the_pixels_are_those_that_pillow_decodes(
 
 
 def test_real_files_are_taken_as_pillow_takes_them(
-    shared_file: Path | None, picture: Image.Image, encode: Callable[..., bytes], lib: Any
+    shared_file: Path | None, picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
 ) -> None:
     data = encode(picture, "JPEG") if shared_file is None else shared_file.read_bytes()
     if not data.startswith(b"\xff\xd8"):
@@ -94,7 +100,7 @@ def test_real_files_are_taken_as_pillow_takes_them(
 @given(data=st.data(), options=st.sampled_from(KINDS), factor=st.sampled_from(FACTORS))
 def test_a_broken_file_that_is_taken_is_what_pillow_makes_of_it(
     data: st.DataObject, options: dict[str, Any], factor: int,
-    picture: Image.Image, encode: Callable[..., bytes], lib: Any,
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo,
 ) -> None:  # fmt: skip
     source = bytearray(encode(picture, "JPEG", **options))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -109,7 +115,7 @@ def test_a_broken_file_that_is_taken_is_what_pillow_makes_of_it(
 
 
 def test_a_picture_that_is_cut_off_is_left_to_pillow(
-    picture: Image.Image, encode: Callable[..., bytes], box_preset: Callable[..., Preset], lib: Any
+    picture: Image.Image, encode: Callable[..., bytes], box_preset: Callable[..., Preset], lib: Turbo
 ) -> None:
     data = encode(picture, "JPEG")[:-200]
 
@@ -118,7 +124,9 @@ def test_a_picture_that_is_cut_off_is_left_to_pillow(
         PillowProcessor(resizer="simd").process(data, box_preset(100, 100))
 
 
-def test_what_follows_the_picture_changes_nothing(picture: Image.Image, encode: Callable[..., bytes], lib: Any) -> None:
+def test_what_follows_the_picture_changes_nothing(
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
+) -> None:
     data = encode(picture, "JPEG")
     alone, followed = (decoded(read_header(each, "jpeg"), 1, lib) for each in (data, data + data[: len(data) // 2]))
 
@@ -128,13 +136,13 @@ def test_what_follows_the_picture_changes_nothing(picture: Image.Image, encode: 
 
 
 def test_the_colours_of_a_press_are_left_to_pillow(
-    picture: Image.Image, encode: Callable[..., bytes], lib: Any
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
 ) -> None:
     assert decoded(read_header(encode(picture.convert("CMYK"), "JPEG"), "jpeg"), 1, lib) is None
 
 
 def test_a_size_that_the_file_does_not_have_is_left_to_pillow(
-    picture: Image.Image, encode: Callable[..., bytes], lib: Any
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
 ) -> None:
     header = read_header(encode(picture, "JPEG"), "jpeg")
 
@@ -142,7 +150,7 @@ def test_a_size_that_the_file_does_not_have_is_left_to_pillow(
 
 
 def test_an_image_over_the_limit_of_the_app_is_left_to_pillow(
-    picture: Image.Image, encode: Callable[..., bytes], lib: Any, monkeypatch: pytest.MonkeyPatch
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = read_header(encode(picture, "JPEG"), "jpeg")
 
@@ -150,6 +158,82 @@ def test_an_image_over_the_limit_of_the_app_is_left_to_pillow(
     assert decoded(header, 1, lib) is None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decoded(header, 1, lib) is not None
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_was_in_memory_before_is_never_shown(
+    mode: str, is_whole: bool, picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
+) -> None:
+    """libjpeg-turbo tells a fatal error as a warning where there was one before; a progressive file then has no row."""
+    data = encode(picture.convert(mode), "JPEG", progressive=True)
+    warned, failed = b"\xff\xd0\x11\x22\x33", b"\xff\xda\x00\x08\x01\x09\x00\x00\x3f\x00"
+    header = read_header(data[:-2] + warned + failed + data[-2:], "jpeg")
+
+    with pytest.raises(OSError, match="broken data stream"):
+        by_pillow(header, 1)
+    for factor in FACTORS:
+        assert lib.decoded(header, factor, is_whole=is_whole) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), options=st.sampled_from(KINDS), mode=st.sampled_from(["RGB", "L"]))
+def test_of_a_broken_file_that_is_cut_as_well_nothing_else_is_shown(
+    data: st.DataObject, options: dict[str, Any], mode: str,
+    picture: Image.Image, encode: Callable[..., bytes], box_preset: Callable[..., Preset], lib: Turbo,
+) -> None:  # fmt: skip
+    source = bytearray(encode(picture.convert(mode), "JPEG", **options))
+    for _ in range(data.draw(st.integers(1, 4))):
+        source[data.draw(st.integers(2, len(source) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        header = read_header(bytes(source), "jpeg")
+    except ImageProxyError:
+        return
+    if header.width * header.height < 10_000_000:
+        banner = box_preset(160, 40, "cover")
+        kept = without_lower_rows(header, place((header.width, header.height), banner))
+        shown = set()
+        for number in range(3):  # what is left over from others would be another thing each time
+            noise = [bytes([number]) * (kept.width * kept.height * 4) for _ in range(3)]
+            del noise
+            image = lib.decoded(kept, 1, is_whole=False)
+            shown.add(image and image.tobytes())
+        assert len(shown) == 1
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(
+    picture: Image.Image, encode: Callable[..., bytes], lib: Turbo
+) -> None:
+    data, thumbnail = encode(picture, "JPEG"), b"JFXX\0\x10" + encode(picture.resize((16, 16)), "JPEG")
+    jfxx = b"\xff\xe0" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    cut_off = data[:2] + jfxx + data[2 : len(data) // 2]
+
+    assert decoded(read_header(cut_off, "jpeg"), 1, lib) is None
+
+
+def test_few_pixels_are_scaled_by_pillow(picture: Image.Image, encode: Callable[..., bytes], lib: Turbo) -> None:
+    header = read_header(encode(picture.resize((3, 3)), "JPEG"), "jpeg")
+
+    assert decoded(header, 2, lib) is None
+    assert assert_alike(header, 1, lib) is not None
+
+
+def test_a_pillow_that_would_crash_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.__version__", "12.3.0")
+
+    assert turbo() is None
+
+
+def test_a_numpy_that_does_not_fit_is_told_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(self: Turbo) -> None:
+        raise ValueError("numpy.dtype size changed")
+
+    monkeypatch.setattr(Turbo, "__init__", failing)
+
+    assert turbo() is None
+    assert "JPEGs are decoded by Pillow: ValueError('numpy.dtype size changed')" in caplog.text
 
 
 def test_the_processor_uses_it(
@@ -179,7 +263,7 @@ def test_without_the_extra_the_result_is_the_same(
     assert PillowProcessor(resizer="simd").process(data, preset) == result
 
 
-def test_nothing_is_warned_of(picture: Image.Image, encode: Callable[..., bytes], lib: Any) -> None:
+def test_nothing_is_warned_of(picture: Image.Image, encode: Callable[..., bytes], lib: Turbo) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for mode in ("RGB", "L"):

@@ -59,7 +59,7 @@ def read(data: bytes) -> Header:
         for at in hidden:
             patched[at : at + 4] = b"skip"  # as long as before: no offset moves
         source = bytes(patched)
-    return Header("AVIF", width, height, source, icc_profile=_profile(data, inside))
+    return Header("AVIF", width, height, (source,), icc_profile=_profile(data, inside))
 
 
 def _profile(data: bytes, inside: dict[bytes, _Box]) -> bytes | None:

@@ -48,7 +48,7 @@ def read(data: bytes) -> Header:
         screen = screen[:6] + pack("<HH", width, height) + screen[10:]
         descriptor = pack("<BHHHH", _IMAGE, 0, 0, width, height)
         rest = at + 9
-    return Header("GIF", *whole, b"".join((screen, control, descriptor, memoryview(data)[rest:])), offset=offset)
+    return Header("GIF", *whole, (screen, control, descriptor, memoryview(data)[rest:]), offset=offset)
 
 
 def _palette_bytes(flags: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 
 from imageproxy.errors import ProcessingError
@@ -16,8 +17,10 @@ class Header:
 
     format: the decoder's name, as Pillow has it (``"JPEG"``).
     width, height: in pixels, as stored: before any orientation.
-    source: the bytes to decode: the image without the metadata, which the decoders stumble over more often than over
-        pixels (and of which none is to be in the result).
+    parts: the bytes to decode, one after the other: the image without the metadata, which the decoders stumble over
+        more often than over pixels (and of which none is to be in the result). They are joined when ``source`` is
+        first asked for, since an estimate does without. What is read of a JPEG or a PNG before its pixels is in the
+        first.
     exif, icc_profile: as found, or a profile made of what else tells the colours; ``None`` where there is none, or
         where the decoder tells it better.
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
@@ -30,12 +33,22 @@ class Header:
     format: str
     width: int
     height: int
-    source: bytes
+    parts: tuple[bytes | memoryview, ...]
     exif: bytes | None = None
     icc_profile: bytes | None = None
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
     detail: float = inf
+
+    @cached_property
+    def source(self) -> bytes:
+        """The bytes to decode."""
+        return b"".join(self.parts)
+
+    @property
+    def source_bytes(self) -> int:
+        """How many these are."""
+        return sum(map(len, self.parts))
 
 
 def broken(what: str) -> ProcessingError:

@@ -39,7 +39,7 @@ def read(data: bytes) -> Header:
     frame = exif = None
     step = 0.0
     icc: list[bytes] = []
-    *segments, (_, scan_at, _) = _segments(data)
+    *segments, (_, scan_at, scan_end) = _segments(data)
     for marker, start, end in segments:
         body = view[start + 2 : end]
         if marker in _NEEDED:
@@ -61,10 +61,10 @@ def read(data: bytes) -> Header:
     # A sequential scan that holds every component is the only one that a decoder reads.
     if kind in _PROGRESSIVE or data[scan_at + 2] < components:
         _check_scans(data, scan_at - 2, width * height)
-    kept += (bytes((0xFF, _SOS)), view[scan_at:])
-    source = b"".join(kept)
-    detail = 8 * len(source) / max(1, width * height) * sqrt(step)
-    return Header("JPEG", width, height, source, exif, _join_profile(icc), detail=detail)
+    kept += (bytes((0xFF, _SOS)), view[scan_at:scan_end])
+    parts = (b"".join(kept), view[scan_end:])
+    detail = 8 * sum(map(len, parts)) / max(1, width * height) * sqrt(step)
+    return Header("JPEG", width, height, parts, exif, _join_profile(icc), detail=detail)
 
 
 def _mean_step(tables: memoryview) -> float:

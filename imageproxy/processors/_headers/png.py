@@ -57,7 +57,7 @@ def read(data: bytes) -> Header:
         "PNG",
         width,
         height,
-        b"".join(kept),
+        (b"".join(kept),),
         exif=told.get(b"eXIf"),
         icc_profile=_profile(told),
         transparent=_transparent_colour(told.get(b"tRNS"), bits, colours),

@@ -11,7 +11,7 @@ __all__ = ["read"]
 
 def read(data: bytes) -> Header:
     """Read the size: of the canvas, of which libwebp allows no part to stick out. Its metadata is left to it."""
-    return Header("WEBP", *_size(data), source=data)
+    return Header("WEBP", *_size(data), parts=(data,))
 
 
 def _size(data: bytes) -> tuple[int, int]:
