@@ -50,9 +50,10 @@ class ProcessorTarget:
     def __init__(self) -> None:
         resizers = ["pillow", "simd"] if importlib.util.find_spec("cykooz_resizer") else ["pillow"]
         self._processors = [PillowProcessor(max_pixels=_MAX_PIXELS, resizer=name) for name in resizers]
-        # Pillow loads its first plugins on its own.
-        for preset in _PRESETS:
-            self._processors[0].process(seeds()[0], preset)
+        # Pillow loads its first plugins on its own; numpy, which comes with the first JPEG, has filters of warnings.
+        for processor in self._processors:
+            for preset in _PRESETS:
+                processor.process(seeds()[0], preset)
         self._globals = _globals()
         self._quick_globals = _quick_globals()
 
