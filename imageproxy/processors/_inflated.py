@@ -37,9 +37,9 @@ def inflater() -> Any:
 
 
 class InflatedPNG(io.RawIOBase):
-    """A file to be read once, from its beginning to its end, ``READ_BYTES`` at a time; only before the pixels it can be
+    """A file to be read once, ``READ_BYTES`` at a time. Up to the pixels it can be sought in.
 
-    sought. It ends with the last pixel: a decoder that has its rows looks no further.
+    It ends with the last pixel: a decoder that has its rows looks no further.
     """
 
     def __init__(self, head: bytes, parts: Iterator[bytes]) -> None:

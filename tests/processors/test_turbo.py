@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image
 
 from imageproxy.errors import ImageProxyError, ProcessingError
 from imageproxy.presets import Preset
@@ -240,19 +241,21 @@ def test_a_numpy_that_does_not_fit_is_told_and_left_alone(
     assert "JPEGs are decoded by Pillow: ValueError('numpy.dtype size changed')" in caplog.text
 
 
-def test_the_processor_uses_it(
-    picture: Image.Image, encode: Callable[..., bytes], box_preset: Callable[..., Preset],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    def untouched(*_: object) -> None:
-        raise AssertionError("Pillow decoded the JPEG")
+@pytest.mark.parametrize(("resizer", "expected"), [("simd", "False True"), ("pillow", "False False")])
+def test_it_is_loaded_with_the_first_jpeg_where_it_is_used(resizer: str, expected: str) -> None:
+    script = (
+        "import sys\n"
+        "from imageproxy import DEFAULT, PillowProcessor\n"
+        "from imageproxy.testing import drawn_photos\n"
+        "photos = {photo.name: photo.data for photo in drawn_photos()}\n"
+        f"processor = PillowProcessor(resizer={resizer!r})\n"
+        "for name in ('icon', 'panorama'):\n"
+        "    processor.process(photos[name], DEFAULT.get('avatar_small'))\n"
+        "    print('simplejpeg' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", untouched)
-    data, preset = encode(picture, "JPEG"), box_preset(100, 100)
-
-    assert PillowProcessor(resizer="simd").process(data, preset).startswith(b"\xff\xd8")
-    with pytest.raises(ProcessingError, match="Pillow decoded the JPEG"):
-        PillowProcessor(resizer="pillow").process(data, preset)
+    assert done.stdout.split() == expected.split()
 
 
 def test_without_the_extra_the_result_is_the_same(
