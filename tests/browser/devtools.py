@@ -7,11 +7,13 @@ import itertools
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import IO, Any
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -115,13 +117,17 @@ class Page:
 @contextmanager
 def open_page(browser: Browser, folder: Path) -> Iterator[Page]:
     """A page in a browser of its own, which keeps its profile in the folder."""
-    log = folder / "browser.log"
     environ = {**os.environ, **browser.environ, "HOME": str(folder)}
     command = [str(browser.program), *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    process = subprocess.Popen(
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    lines: SimpleQueue[str] = SimpleQueue()
+    # It goes on writing, so somebody has to go on reading.
+    reader = threading.Thread(target=_read, args=(process.stderr, lines))
+    reader.start()
     try:
-        with connect(_address(process, log), max_size=None, proxy=None) as connection:
+        with connect(_address(lines), max_size=None, proxy=None) as connection:
             yield Page(connection)
     finally:
         process.terminate()
@@ -130,14 +136,22 @@ def open_page(browser: Browser, folder: Path) -> Iterator[Page]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        reader.join(10)
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    ends_at = time.monotonic() + _WAIT_SECONDS
-    while True:
-        for line in log.read_text(errors="replace").splitlines():
-            if line.startswith("DevTools listening on "):
-                return line.removeprefix("DevTools listening on ")
-        assert process.poll() is None, f"the browser ended: {log.read_text(errors='replace')}"
-        assert time.monotonic() < ends_at, log.read_text(errors="replace")
-        time.sleep(0.02)
+def _read(output: IO[str], lines: SimpleQueue[str]) -> None:
+    """Pass each line on, and at the end an empty one."""
+    with output:
+        for line in output:
+            lines.put(line)
+    lines.put("")
+
+
+def _address(lines: SimpleQueue[str]) -> str:
+    """What the browser says that it listens on; queue.Empty where it says nothing more for long."""
+    said = ""
+    while line := lines.get(timeout=_WAIT_SECONDS):
+        if line.startswith("DevTools listening on "):
+            return line.removeprefix("DevTools listening on ").strip()
+        said += line
+    raise AssertionError(f"the browser ended: {said}")
