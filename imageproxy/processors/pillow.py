@@ -274,21 +274,22 @@ class PillowProcessor:
 
     def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, _Recipe]:
         """The pixels as they are stored, and what to do with them."""
+        turn, profile = orientation(header.exif), header.icc_profile
         if header.transparent is not None:
             image = with_transparent_colour(header.source, header.transparent)
-            return self._prepared(image, image.size, header, orientation(header.exif), header.icc_profile, preset)
-        placement = _place(_size(header), orientation(header.exif), preset)
+            return self._prepared(image, image.size, header, turn, profile, preset)
+        placement = _place(_size(header), turn, preset)
         kept = without_lower_rows(header, placement)
         factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
         if header.format == "JPEG" and self._turbo is not None:
             jpeg = self._turbo.decoded(kept, factor, is_whole=kept is header)
             if jpeg is not None:
-                turn, profile = orientation(header.exif), header.icc_profile
                 return self._prepared(jpeg, _size(header), header, turn, profile, preset, factor)
         # Closed by hand: some of Pillow's images hold on to their file.
         with self._file(kept) as file, Image.open(file, formats=[kept.format]) as opened:
             self._check_pixels(opened.width * opened.height, "the image has")
-            turn = orientation(header.exif or opened.info.get("exif"))
+            if not header.exif:
+                turn = orientation(opened.info.get("exif"))
             if header.offset is not None:
                 opened.load()
                 return self._prepared(_on_canvas(opened, header), _size(header), header, turn, None, preset)
@@ -301,7 +302,7 @@ class PillowProcessor:
             opened.load()
             if isinstance(file, InflatedPNG) and isinstance(self._resizer, SIMDResizer):
                 self._resizer.settle()
-            profile = opened.info.get("icc_profile") or header.icc_profile
+            profile = opened.info.get("icc_profile") or profile
             return self._prepared(opened, stored, header, turn, profile, preset, factor)
 
     def _prepared(
