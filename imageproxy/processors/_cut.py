@@ -13,7 +13,7 @@ from zlib import crc32
 from ._geometry import Placement
 from ._headers import Header
 
-__all__ = ["without_lower_rows"]
+__all__ = ["needed_rows", "without_lower_rows"]
 
 # What a resizer looks at beyond the edge of its box: three pixels of the result, and one to be safe.
 _SUPPORT = 4
@@ -25,11 +25,16 @@ _WORTHWHILE_SHARE = 0.05
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def without_lower_rows(header: Header, placement: Placement) -> Header:
-    """The header of an image of which as many rows are left as ``placement`` (on the stored pixels) takes."""
+def needed_rows(header: Header, placement: Placement) -> int:
+    """How many rows from the top ``placement`` (on the stored pixels) takes."""
     _, top, _, bottom = placement.box
     shrink = max(1.0, (bottom - top) / placement.size[1])
-    rows = ceil(bottom + _SUPPORT * shrink) + _DEPENDENT_ROWS
+    return min(header.height, ceil(bottom + _SUPPORT * shrink) + _DEPENDENT_ROWS)
+
+
+def without_lower_rows(header: Header, placement: Placement) -> Header:
+    """The header of an image of which as many rows are left as ``placement`` (on the stored pixels) takes."""
+    rows = needed_rows(header, placement)
     if rows > header.height * (1 - _WORTHWHILE_SHARE):
         return header
     head = header.parts[0]

@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 from struct import unpack_from
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from imageproxy.presets import Preset
 
 from ._encode import Effort, animation_options, has_full_chroma, webp_method
 from ._film import Film
+from ._foreign import CAN_BE_COLOUR
 from ._geometry import Placement, draft_factor
 from ._headers import Header
 from ._inflated import READ_BYTES
 from ._resize import ResizerName, is_flattened_first
 
-__all__ = ["peak_bytes"]
+__all__ = ["DecoderName", "peak_bytes"]
+
+DecoderName = Literal["pillow", "libwebp"]
 
 # Whatever the size: objects, the codecs' tables and rows in work, the bands of ``pillow.py``, what malloc rounds up.
 _FLOOR_BYTES = 2 * 1024**2
@@ -53,8 +56,11 @@ _KEYED = 28
 _GIF_CANVASES = 2
 
 # WebP: libwebp's decoder of animations, the only one that Pillow has, holds two canvases in RGBA. One of them is copied
-# into bytes, and those into the image: measured 16.0, with losses or without, with transparency or without.
+# into bytes, and those into the image: measured 16.0, with losses or without, with transparency or without. Asked
+# itself, libwebp holds nothing but rows beside the image; without losses, or for transparency, a picture in ARGB; and
+# the transparency.
 _WEBP_CANVASES = 8
+_WEBP_LOSSLESS, _WEBP_ALPHA_PLANE, _WEBP_ROWS = 4, 1, 256
 
 # AVIF: dav1d's frame has 1.5 for 8 bits in 4:2:0, twice that with film grain or where libavif scales or joins tiles,
 # and 6 for 12 bits in 4:4:4. Only the AV1 stream knows, whatever the boxes around it declare: so 6, and 2 for alpha.
@@ -117,6 +123,7 @@ def peak_bytes(
     placement: Placement,
     film: Film | None = None,
     *,
+    decoder: DecoderName,
     resizer: ResizerName,
     effort: Effort,
 ) -> int:
@@ -124,12 +131,13 @@ def peak_bytes(
 
     placement: on the stored pixels, before any draft.
     film: where the picture is to be an animation.
+    decoder: who decodes it, if there is no film.
     """
     averages = resizer == "pillow"
     if film is not None:
         return _FLOOR_BYTES + ceil(_animating(header, preset, placement, film, averages, effort))
     factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
-    picture = _READERS[header.format](header, factor)
+    picture = (_webp_by_libwebp if decoder == "libwebp" else _READERS[header.format])(header, factor)
     width, height = placement.size
     pixels = width * height
     result = pixels * picture.pixel
@@ -199,16 +207,34 @@ def _gif(header: Header, _factor: int) -> _Picture:
     return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha=True, has_profile=False)
 
 
+def _webp_by_libwebp(header: Header, _factor: int) -> _Picture:
+    source = header.source
+    pixels = header.width * header.height
+    has_alpha = _may_be_transparent(source)
+    image = _COLOUR if has_alpha or CAN_BE_COLOUR else _COLOUR + 3
+    plane = _WEBP_ALPHA_PLANE if b"ALPH" in source else 0
+    work = header.width * _WEBP_ROWS + pixels * (_WEBP_LOSSLESS + plane if has_alpha else 0)
+    converted = pixels * _COLOUR if has_alpha else 0
+    loading = len(source) + pixels * image + max(work, converted)
+    has_profile = header.icc_profile is not None
+    return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha, has_profile, max(0, converted - work))
+
+
+def _may_be_transparent(webp: bytes) -> bool:
+    # Looked for everywhere: a wrong find is rare, and only makes the estimate higher.
+    return any(word in webp for word in (b"VP8L", b"ALPH"))
+
+
 def _webp(header: Header, _factor: int) -> _Picture:
     source = header.source
     pixels = header.width * header.height
-    has_alpha = any(word in source for word in (b"VP8L", b"ALPH"))
+    has_alpha = _may_be_transparent(source)
     loading = len(source) + pixels * (_WEBP_CANVASES + 2 * _COLOUR)
     if has_alpha:  # the bytes are let go before the image is converted, but malloc may keep them
         loading += min(pixels * _COLOUR, _BLOCK_BYTES)
     loading = max(loading, 2 * len(source))  # the decoder's copy, and one more while the file is opened
     resizing = pixels * (_WEBP_CANVASES + _COLOUR)
-    return _Picture(loading, resizing, _COLOUR, has_alpha, has_profile=b"ICCP" in source)
+    return _Picture(loading, resizing, _COLOUR, has_alpha, has_profile=header.icc_profile is not None)
 
 
 def _avif(header: Header, _factor: int) -> _Picture:

@@ -11,9 +11,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-import PIL
 from PIL import Image
 
+from ._foreign import CAN_BE_COLOUR, Mode, image_over
 from ._headers import Header
 
 __all__ = ["Turbo", "turbo"]
@@ -21,13 +21,14 @@ __all__ = ["Turbo", "turbo"]
 logger = logging.getLogger(__name__)
 
 _EOI = b"\xff\xd9"
-# Of the colour spaces that simplejpeg names: the layout it is asked for, the mode in which Pillow takes such bytes as
-# they are, the mode that they are in, and the bytes of a pixel.
-_LAYOUTS = {"Gray": ("GRAY", "L", "L", 1), "YCbCr": ("RGBX", "RGBX", "RGB", 4), "RGB": ("RGBX", "RGBX", "RGB", 4)}
+# Of the colour spaces that simplejpeg names: the layout it is asked for, Pillow's mode, and the bytes of a pixel.
+_LAYOUTS: dict[str, tuple[str, Mode, int]] = {
+    "Gray": ("GRAY", "L", 1),
+    "YCbCr": ("RGBX", "RGB", 4),
+    "RGB": ("RGBX", "RGB", 4),
+}
 # Below, several scales make the same few pixels, and simplejpeg takes another one than Pillow.
 _SMALLEST_SCALED = 16
-# Before it, Pillow crashes where an image over foreign memory is handed over by Arrow.
-_OLDEST_PILLOW = 13
 
 
 class Turbo:
@@ -61,7 +62,7 @@ class Turbo:
             *size, space, _ = self._jpeg.decode_jpeg_header(source, **scale)
             if size != [height, width] or space not in _LAYOUTS:
                 return None
-            layout, stored_mode, mode, channels = _LAYOUTS[space]
+            layout, mode, channels = _LAYOUTS[space]
             pixels = self._numpy.empty((height, width, channels), self._numpy.uint8)
             # An error after a warning is not told either. Then the rows from there on are what was in memory before,
             # and not for anybody's eyes. They are written from the top down: the last one tells.
@@ -72,14 +73,12 @@ class Turbo:
             return None
         if pixels[-1].tobytes() == mark:
             return None
-        image = Image.frombuffer(stored_mode, (width, height), pixels, "raw", stored_mode, 0, 1)
-        # The same memory under its right name: as RGBX it has a fourth channel, of which nobody knows what is in it.
-        return image if stored_mode == mode else Image.fromarrow(image, mode, image.size)
+        return image_over(pixels, (width, height), mode)
 
 
 def turbo() -> Turbo | None:
     """The decoder; ``None`` without the extra ``fast``, and with a Pillow that does not work with it."""
-    if int(PIL.__version__.partition(".")[0]) < _OLDEST_PILLOW:
+    if not CAN_BE_COLOUR:
         return None
     try:
         return Turbo()

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 from PIL import Image
 
-from imageproxy.errors import (
-    ConfigError,
-    ImageTooLargeError,
-)
+from imageproxy.errors import ConfigError, ImageTooLargeError
 from imageproxy.presets import Preset
 
 from ._animation import encode_frames, pictures
 from ._colour import ToSRGB, flatten, resizable, straight, without_needless_alpha
-from ._cut import without_lower_rows
+from ._decoder import Decoder, check_pixels, place_stored
 from ._encode import Effort, animation_options, checked_effort, encoded
-from ._estimate import peak_bytes
+from ._estimate import DecoderName, peak_bytes
 from ._exif import orientation
 from ._failing import failing_as, naming
 from ._film import Film, read_film
 from ._formats import READABLE, is_built_in, unsupported
-from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
+from ._geometry import Placement
 from ._headers import Header, read_header
-from ._inflated import READ_BYTES, InflatedPNG, inflater
-from ._resize import Kernel, ResizerName, SIMDResizer, is_as_it_is, is_flattened_first, kernel_for, make_resizer, resize
-from ._sixteen_bits import with_transparent_colour
+from ._resize import Kernel, ResizerName, is_as_it_is, is_flattened_first, kernel_for, make_resizer, resize
 from ._sniff import sniff
-from ._turbo import Turbo, turbo
 
 __all__ = ["PillowProcessor"]
 
@@ -117,13 +109,8 @@ class PillowProcessor:
         self._max_animation_pixels = max_animation_pixels
         self._effort: Effort = checked_effort(effort)
         self._resizer = make_resizer(resizer)
-        self._zlib = inflater() if self._resizer.name == "simd" else None
+        self._decoder = Decoder(self._resizer, max_pixels)
         self._to_srgb = ToSRGB()
-
-    @cached_property
-    def _turbo(self) -> Turbo | None:
-        # Not before the first JPEG: numpy, which comes with it, takes 45 ms to load and starts a thread.
-        return turbo() if self._resizer.name == "simd" else None
 
     @property
     def resizer_name(self) -> ResizerName:
@@ -214,7 +201,7 @@ class PillowProcessor:
 
     def _animate(self, film: Film, preset: Preset) -> bytes:
         turn = orientation(film.exif)
-        placement = _place(film.size, turn, preset)
+        placement = place_stored(film.size, turn, preset)
         self._check_result(placement, preset)
         is_built_in(preset.format)
         recipe = _Recipe(placement, turn, film.icc_profile, kernel_for(self._resizer.name, preset, placement))
@@ -234,7 +221,7 @@ class PillowProcessor:
         if not preset.animated:
             return None
         stored = _size(header)
-        pixels = max(_pixels(_place(stored, turn, preset)) for turn in _possible_turns(header))
+        pixels = max(_pixels(place_stored(stored, turn, preset)) for turn in _possible_turns(header))
         most = self._max_animation_pixels // max(stored[0] * stored[1], pixels)
         film = read_film(data, header, min(self._max_frames, most))
         while film is not None and self._peak(header, preset, film) > self._max_decode_bytes:
@@ -247,16 +234,17 @@ class PillowProcessor:
             raise unsupported(kind)
         header = read_header(data, kind)
         # Before Pillow opens the file: opening alone can allocate by the size that it declares.
-        self._check_pixels(header.width * header.height, "the image has")
+        check_pixels(header.width * header.height, self._max_pixels, "the image has")
         return header
 
     def _peak(self, header: Header, preset: Preset, film: Film | None) -> int:
         """The memory that this will take, in bytes."""
-        placements = [_place(_size(header), turn, preset) for turn in _possible_turns(header)]
+        placements = [place_stored(_size(header), turn, preset) for turn in _possible_turns(header)]
         self._check_result(min(placements, key=_pixels), preset)
+        decoder: DecoderName = "libwebp" if self._decoder.is_direct(header) else "pillow"
         return max(
-            peak_bytes(header, preset, placement, film, resizer=self._resizer.name, effort=self._effort)
-            for placement in placements
+            peak_bytes(header, preset, place, film, decoder=decoder, resizer=self._resizer.name, effort=self._effort)
+            for place in placements
         )
 
     def _check_peak(self, header: Header, preset: Preset, film: Film | None) -> int:
@@ -273,53 +261,10 @@ class PillowProcessor:
         return peak
 
     def _decode(self, header: Header, preset: Preset) -> tuple[Image.Image, _Recipe]:
-        """The pixels as they are stored, and what to do with them."""
-        turn, profile = orientation(header.exif), header.icc_profile
-        if header.transparent is not None:
-            image = with_transparent_colour(header.source, header.transparent)
-            return self._prepared(image, image.size, header, turn, profile, preset)
-        placement = _place(_size(header), turn, preset)
-        kept = without_lower_rows(header, placement)
-        factor = draft_factor(placement, preset, header.detail) if header.format == "JPEG" else 1
-        if header.format == "JPEG" and self._turbo is not None:
-            jpeg = self._turbo.decoded(kept, factor, is_whole=kept is header)
-            if jpeg is not None:
-                return self._prepared(jpeg, _size(header), header, turn, profile, preset, factor)
-        # Closed by hand: some of Pillow's images hold on to their file.
-        with self._file(kept) as file, Image.open(file, formats=[kept.format]) as opened:
-            self._check_pixels(opened.width * opened.height, "the image has")
-            if not header.exif:
-                turn = orientation(opened.info.get("exif"))
-            if header.offset is not None:
-                opened.load()
-                return self._prepared(_on_canvas(opened, header), _size(header), header, turn, None, preset)
-            stored = (opened.width, opened.height + header.height - kept.height)
-            self._check_result(_place(stored, turn, preset), preset)
-            if factor > 1:
-                opened.draft(None, (opened.width // factor, opened.height // factor))
-            if isinstance(file, InflatedPNG):
-                opened.decodermaxblock = READ_BYTES
-            opened.load()
-            if isinstance(file, InflatedPNG) and isinstance(self._resizer, SIMDResizer):
-                self._resizer.settle()
-            profile = opened.info.get("icc_profile") or profile
-            return self._prepared(opened, stored, header, turn, profile, preset, factor)
-
-    def _prepared(
-        self,
-        image: Image.Image,
-        stored: tuple[int, int],
-        header: Header,
-        turn: int,
-        profile: bytes | None,
-        preset: Preset,
-        draft: int = 1,
-    ) -> tuple[Image.Image, _Recipe]:
-        """The image in a mode that can be resized, and how to go on.
-
-        stored: its size in the file, before it was decoded smaller by ``draft``.
-        """
-        placement = _place(stored, turn, preset)
+        """The pixels as they are stored, in a mode that can be resized, and what to do with them."""
+        image, stored, turn, profile, draft = self._decoder.decode(header, preset)
+        placement = place_stored(stored, turn, preset)
+        self._check_result(placement, preset)
         kernel = kernel_for(self._resizer.name, preset, placement, header.detail, draft)
         is_flat = profile is None and is_flattened_first(self._resizer.name, preset, placement, stored)
         background = preset.background if is_flat else None
@@ -358,30 +303,8 @@ class PillowProcessor:
             result.paste(part, (0, top))
         return result or image
 
-    def _file(self, header: Header) -> IO[bytes]:
-        """What Pillow reads: the bytes of the image, or the same with its pixels inflated."""
-        inflated = None
-        if header.format == "PNG" and self._zlib is not None:
-            inflated = InflatedPNG.of(header.source, self._zlib)
-        return cast("IO[bytes]", inflated or io.BytesIO(header.source))
-
     def _check_result(self, placement: Placement, preset: Preset) -> None:
-        self._check_pixels(_pixels(placement), f"made into {preset.name!r} the image would have")
-
-    def _check_pixels(self, pixels: int, what: str) -> None:
-        if pixels > self._max_pixels:
-            raise ImageTooLargeError(
-                f"{what} {pixels:,} pixels; the limit is {self._max_pixels:,} (max_pixels)",
-                unit="pixels",
-                limit=self._max_pixels,
-                actual=pixels,
-            )
-
-
-def _place(stored: tuple[int, int], turn: int, preset: Preset) -> Placement:
-    width, height = stored
-    upright = (height, width) if swaps_sides(turn) else stored
-    return to_stored(place(upright, preset), stored, turn)
+        check_pixels(_pixels(placement), self._max_pixels, f"made into {preset.name!r} the image would have")
 
 
 def _pixels(placement: Placement) -> int:
@@ -397,14 +320,6 @@ def _without_info(image: Image.Image) -> Image.Image:
     return image
 
 
-def _on_canvas(image: Image.Image, header: Header) -> Image.Image:
-    """The picture where it lies on its canvas."""
-    canvas = Image.new("RGBA", _size(header))
-    canvas.paste(image.convert("RGBA"), header.offset)
-    return canvas
-
-
 def _possible_turns(header: Header) -> tuple[int, ...]:
-    """The EXIF orientations to reckon with before Pillow has opened the file; of some formats only it can tell."""
-    hint = {"WEBP": b"EXIF", "AVIF": b"irot"}.get(header.format)
-    return (1, 6) if hint is not None and hint in header.source else (orientation(header.exif),)
+    """The EXIF orientations to reckon with before the file is decoded; of AVIF only its decoder can tell."""
+    return (1, 6) if header.format == "AVIF" and b"irot" in header.source else (orientation(header.exif),)

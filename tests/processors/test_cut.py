@@ -65,7 +65,12 @@ def drafted(source: bytes, factor: int) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def decode_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imageproxy.processors._decoder.without_lower_rows", lambda header, _: header)
+    monkeypatch.setattr("imageproxy.processors._decoder.needed_rows", lambda header, _: header.height)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_result_is_that_of_the_whole_image(
     kind: str, orientation: int, banner: Preset, photos: dict[str, DrawnPhoto],
@@ -77,7 +82,7 @@ def test_the_result_is_that_of_the_whole_image(
     processor = PillowProcessor(resizer="simd")
     of_part = processor.process(data, banner)
 
-    monkeypatch.setattr("imageproxy.processors.pillow.without_lower_rows", lambda header, _: header)
+    decode_whole(monkeypatch)
     assert processor.process(data, banner) == of_part
 
 
@@ -90,7 +95,7 @@ def test_real_files_come_out_the_same(
         of_part = processor.process(data, banner)
     except ImageProxyError:
         return
-    monkeypatch.setattr("imageproxy.processors.pillow.without_lower_rows", lambda header, _: header)
+    decode_whole(monkeypatch)
     try:
         assert processor.process(data, banner) == of_part
     except ImageProxyError:

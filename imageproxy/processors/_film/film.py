@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from imageproxy.processors._headers import Header
 
-__all__ = ["Disposal", "Film", "Frame", "Part", "most_blocks"]
+__all__ = ["Disposal", "Film", "Frame", "Part"]
 
 Part = bytes | memoryview
 
@@ -88,8 +88,3 @@ class Film:
         shown = _INSTEAD_MS if frame.duration_ms <= _SHORTEST_MS else min(frame.duration_ms, _LONGEST_MS)
         self.frames.append(frame._replace(duration_ms=shown))
         return not self.is_full
-
-
-def most_blocks(size: int) -> int:
-    """How many blocks a walk through ``size`` bytes may meet. Those of honest files have 255 bytes, but for a few."""
-    return 50_000 + size // 128

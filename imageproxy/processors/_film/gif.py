@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from struct import pack, unpack_from
 
-from .film import Disposal, Film, Frame, Part, most_blocks
+from imageproxy.processors._headers.header import most_blocks
+
+from .film import Disposal, Film, Frame, Part
 
 __all__ = ["read"]
 

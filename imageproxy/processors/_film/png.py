@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Iterator
 from struct import pack, unpack_from
 
+from imageproxy.processors._headers.header import most_blocks
 from imageproxy.processors._headers.png import readable_transparency
 
-from .film import Disposal, Film, Frame, Part, most_blocks
+from .film import Disposal, Film, Frame, Part
 
 __all__ = ["read"]
 

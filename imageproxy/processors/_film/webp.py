@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import pack, unpack_from
 
-from .film import Disposal, Film, Frame, Part, most_blocks
+from imageproxy.processors._headers.webp import chunks
+
+from .film import Disposal, Film, Frame, Part
 
 __all__ = ["read"]
 
@@ -15,30 +16,13 @@ _FRAME_BYTES = 16
 
 
 def read(data: bytes, film: Film) -> None:
-    """Add the frames of ``data`` to ``film``, and its EXIF block and ICC profile."""
+    """Add the frames of ``data`` to ``film``."""
     view = memoryview(data)
-    for kind, body in _chunks(view[12:]):
-        if kind == b"ICCP":
-            film.icc_profile = bytes(body)
-        elif kind == b"EXIF":
-            film.exif = bytes(body)
-        elif kind == b"ANIM":
+    for kind, body in chunks(view[12:]):
+        if kind == b"ANIM":
             (film.plays,) = unpack_from("<H", body, 4)
         elif kind == b"ANMF" and not film.is_full:
             film.add(_frame(body))
-
-
-def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    at = 0
-    for _ in range(most_blocks(len(view))):
-        if at + 8 > len(view):
-            return
-        kind, length = unpack_from("<4sI", view, at)
-        end = at + 8 + length
-        if end > len(view):
-            return
-        yield kind, view[at + 8 : end]
-        at = end + length % 2
 
 
 def _frame(body: memoryview) -> Frame:
@@ -49,7 +33,7 @@ def _frame(body: memoryview) -> Frame:
     size = width + 1, height + 1
     pixels: list[Part] = []
     has_alpha = False
-    for kind, content in _chunks(body[_FRAME_BYTES:]):
+    for kind, content in chunks(body[_FRAME_BYTES:]):
         if kind in {b"ALPH", b"VP8 ", b"VP8L"}:
             has_alpha = has_alpha or kind == b"ALPH"
             pixels += (kind + pack("<I", len(content)), content, bytes(len(content) % 2))

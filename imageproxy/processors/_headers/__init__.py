@@ -8,7 +8,7 @@ from collections.abc import Callable
 from . import avif, gif, jpeg, png, webp
 from .header import Header, broken
 
-__all__ = ["Header", "read_header"]
+__all__ = ["Header", "broken", "read_header"]
 
 _READERS: dict[str, Callable[[bytes], Header]] = {
     "jpeg": jpeg.read,

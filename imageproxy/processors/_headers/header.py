@@ -8,7 +8,7 @@ from math import inf
 
 from imageproxy.errors import ProcessingError
 
-__all__ = ["Header", "broken", "check_count"]
+__all__ = ["Header", "broken", "check_count", "most_blocks"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Header:
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
+    is_animated: whether it is an animation of a kind whose first frame is no file for decoders of still pictures.
     detail: how much there is to see from one pixel to the next. Of a JPEG its bits per pixel, times the root of the
         mean step of its quantizer: of photos 0.5 to 13; of others it is not known, and taken for the most.
     """
@@ -38,6 +39,7 @@ class Header:
     icc_profile: bytes | None = None
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
+    is_animated: bool = False
     detail: float = inf
 
     @cached_property
@@ -60,3 +62,8 @@ def check_count(count: int, limit: int, what: str) -> None:
     """Raise ProcessingError for a file built of more parts than any real one: walking them is the attack."""
     if count > limit:
         raise ProcessingError(f"the image has more than {limit} {what}, as no honest one has")
+
+
+def most_blocks(size: int) -> int:
+    """How many blocks a walk through ``size`` bytes may meet. Those of honest files have 255 bytes, but for a few."""
+    return 50_000 + size // 128
