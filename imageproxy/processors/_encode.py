@@ -39,6 +39,9 @@ _PNG_LEVELS: dict[Effort, int] = {"low": 1, "medium": 4, "high": 9}
 _AVIF_SPEEDS: dict[Effort, int] = {"low": 9, "medium": 8, "high": 6}
 _WEBP_FAST_QUALITY = 95
 _JPEG_SMOOTH_BITS, _JPEG_TABLES_BYTES = 1.0, 620
+# Of 222 pictures made of photos, four strips of as many rows as JPEG's blocks have tell 4 wrongly, three 11, and the
+# middle eighth 28.
+_SAMPLE_STRIPS, _SAMPLE_ROWS = 4, 16
 
 # Up to this quality, a file of JPEG or AVIF is better spent on finer light than on colours of every pixel: at one size,
 # 4:2:0 is as near to the photo as 4:4:4 at JPEG's 90, and 0.4 dB behind at 95, where the limit is the halved colours.
@@ -59,14 +62,24 @@ def encoded(image: Image.Image, preset: Preset, effort: Effort) -> bytes:
     if preset.format != "jpeg" or effort != "medium" or preset.progressive:
         return _saved(image, preset, options)
     optimized = {**options, "optimize": True}
-    # Told from a band across the middle; where that is unlike the rest, all of it is encoded twice.
-    top = image.height * 7 // 16
-    band = image.crop((0, top, image.width, max(top + 1, image.height * 9 // 16)))
-    if _is_smooth(band, len(_saved(band, preset, options)) - _JPEG_TABLES_BYTES):
+    # Told from a sample; where that is unlike the rest, all of it is encoded twice.
+    sample = _sample(image)
+    if sample is not image and _is_smooth(sample, len(_saved(sample, preset, options)) - _JPEG_TABLES_BYTES):
         return _saved(image, preset, optimized)
-    del band
     data = _saved(image, preset, options)
     return _saved(image, preset, optimized) if _is_smooth(image, len(data)) else data
+
+
+def _sample(image: Image.Image) -> Image.Image:
+    """Strips from all over the picture, one below the other. Itself, if it is hardly higher."""
+    height = _SAMPLE_STRIPS * _SAMPLE_ROWS
+    if image.height <= height:
+        return image
+    sample = Image.new(image.mode, (image.width, height), None)
+    for strip in range(_SAMPLE_STRIPS):
+        top = (2 * strip + 1) * image.height // (2 * _SAMPLE_STRIPS) - _SAMPLE_ROWS // 2
+        sample.paste(image.crop((0, top, image.width, top + _SAMPLE_ROWS)), (0, strip * _SAMPLE_ROWS))
+    return sample
 
 
 def _is_smooth(image: Image.Image, file_bytes: int) -> bool:

@@ -21,7 +21,7 @@ from ._foreign import CAN_BE_COLOUR
 from ._geometry import Placement, draft_factor
 from ._headers import Header
 from ._inflated import READ_BYTES
-from ._resize import ResizerName, is_flattened_first
+from ._resize import ResizerName, is_flattened_first, strip_rows
 
 __all__ = ["DecoderName", "peak_bytes"]
 
@@ -69,7 +69,6 @@ _AVIF_FRAME, _AVIF_ALPHA_FRAME, _AVIF_STATES = 6, 2, 0.6
 
 # Resizing: what is as wide as the result and as high as the source, in strips; see ``_resize.py``. Pillow's own resizer
 # averages first where it shrinks four times or more: at most as much again.
-_STRIP_BYTES = 8 * 1024**2
 _AVERAGED_FROM = 4
 
 # What the encoders take beside the picture.
@@ -147,7 +146,10 @@ def peak_bytes(
     return _FLOOR_BYTES + ceil(
         max(
             loading,
-            header.source_bytes + picture.resizing + result + _resizing(placement, factor, picture.pixel, averages),
+            header.source_bytes
+            + picture.resizing
+            + result
+            + _resizing(header, placement, factor, picture.pixel, averages),
             _finishing(picture, pixels),
             result + pixels * _encoding(picture, preset, effort),
         )
@@ -258,14 +260,15 @@ _READERS: dict[str, Callable[[Header, int], _Picture]] = {
 }
 
 
-def _resizing(placement: Placement, factor: int, pixel: int, averages: bool) -> float:
+def _resizing(header: Header, placement: Placement, factor: int, pixel: int, averages: bool) -> float:
     """Bytes, beyond the image and the result."""
     width, height = placement.size
     left, top, right, bottom = (side / factor for side in placement.box)
     if (right - left, bottom - top) == placement.size:
         return 0.0
     rows_per_row = (bottom - top) / height
-    strip = max(1, int(_STRIP_BYTES / (width * _COLOUR * max(1.0, rows_per_row))))
+    source = ceil(header.width / factor), ceil(header.height / factor)
+    strip = strip_rows(source, placement.size, rows_per_row)
     part = width * min(strip, height) * pixel
     between = part * rows_per_row * (2 if averages and rows_per_row >= _AVERAGED_FROM else 1)
     return between + (part if strip < height else 0)
@@ -311,7 +314,7 @@ def _animating(
     frames = [sum(map(len, frame.parts)) for frame in film.frames]
     files = header.source_bytes + 2 * max(frames) + (sum(frames) if film.format == "PNG" else 0)
     decoding = source * (_FRAME[film.format] + _COLOUR)
-    resizing = source * _COLOUR + _resizing(placement, 1, _COLOUR, averages) + 4 * pixels * _COLOUR
+    resizing = source * _COLOUR + _resizing(header, placement, 1, _COLOUR, averages) + 4 * pixels * _COLOUR
     encoder = _FILM_ENCODER + (_FILM_TOKENS if animation_options(preset, effort)["method"] >= _WEBP_KEEPS_FROM else 0)
     written = len(frames) * (_FILM_FINE_OUTPUT if preset.quality >= _FILM_FINE_QUALITY else _FILM_OUTPUT)
     return files + source * _CANVASES + max(decoding, resizing) + pixels * (encoder + written)
