@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ Decode = Callable[[bytes], Image.Image]
 Colours = tuple[tuple[int, ...], ...]
 
 pytestmark = pytest.mark.usefixtures("pillow_globals")
+
+ULTRA_HDR = Path(__file__).parent.parent / "data" / "ultra_hdr.jpg"
 
 CORNERS = ((220, 30, 30), (30, 170, 60), (40, 60, 220), (230, 210, 40))
 
@@ -204,6 +207,21 @@ def test_the_first_frame_is_shown(
 
         assert getattr(result, "n_frames", 1) == 1
         assert near((result.convert("RGB").getpixel((32, 32)),), ((0, 200, 0),))  # type: ignore[arg-type]
+
+
+def test_a_photo_with_a_gain_map_gives_its_main_image(
+    processor: PillowProcessor, decode: Decode, box_preset: Callable[..., Preset]
+) -> None:
+    """Ultra HDR (ISO 21496-1) as Android's cameras write it, in Display P3: drawn here, encoded by libultrahdr 1.4."""
+    photo = ULTRA_HDR.read_bytes()
+    main = photo[: photo.rindex(b"\xff\xd8\xff")]
+    preset = box_preset(200, 150, quality=95)
+
+    result = processor.process(photo, preset)
+
+    assert b"21496" in photo
+    assert result == processor.process(main, preset)
+    assert near((decode(result).getpixel((150, 40)),), ((240, 232, 231),))  # type: ignore[arg-type] # the sun
 
 
 @pytest.mark.parametrize("output", ["jpeg", "png", "webp", "avif"])
