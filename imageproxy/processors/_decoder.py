@@ -20,6 +20,7 @@ from ._libwebp import LibWebP, libwebp
 from ._resize import Resizer, SIMDResizer
 from ._sixteen_bits import with_transparent_colour
 from ._turbo import Turbo, turbo
+from ._unfiltered import Unfilter, unfilter
 
 __all__ = ["Decoded", "Decoder", "check_pixels", "place_stored"]
 
@@ -59,6 +60,10 @@ class Decoder:
         return turbo() if self._is_fast else None
 
     @cached_property
+    def _unfilter(self) -> Unfilter | None:  # numpy again
+        return unfilter(self._zlib) if self._zlib is not None else None
+
+    @cached_property
     def _libwebp(self) -> LibWebP | None:
         return libwebp()
 
@@ -76,11 +81,16 @@ class Decoder:
         if self.is_direct(header) and self._libwebp is not None:
             return Decoded(self._libwebp.decoded(header, needed_rows(header, placement)), size, turn, profile)
         kept = without_lower_rows(header, placement)
-        if header.format != "JPEG":
-            return self._by_pillow(header, kept)
-        factor = draft_factor(placement, preset, header.detail)
-        jpeg = self._turbo and self._turbo.decoded(kept, factor, is_whole=kept is header)
-        return Decoded(jpeg, size, turn, profile, factor) if jpeg else self._by_pillow(header, kept, factor)
+        image: Image.Image | None = None
+        factor = 1
+        if header.format == "JPEG":
+            factor = draft_factor(placement, preset, header.detail)
+            if self._turbo is not None:
+                image = self._turbo.decoded(kept, factor, is_whole=kept is header)
+        elif header.format == "PNG" and self._unfilter is not None:
+            image = self._unfilter.decoded(kept)
+            self._settle()
+        return Decoded(image, size, turn, profile, factor) if image else self._by_pillow(header, kept, factor)
 
     def _by_pillow(self, header: Header, kept: Header, factor: int = 1) -> Decoded:
         # Closed by hand: some of Pillow's images hold on to their file.
@@ -96,9 +106,13 @@ class Decoder:
             if isinstance(file, InflatedPNG):
                 opened.decodermaxblock = READ_BYTES
             opened.load()
-            if isinstance(file, InflatedPNG) and isinstance(self._resizer, SIMDResizer):
-                self._resizer.settle()
+            if isinstance(file, InflatedPNG):
+                self._settle()
             return Decoded(opened, size, turn, opened.info.get("icc_profile") or header.icc_profile, factor)
+
+    def _settle(self) -> None:
+        if isinstance(self._resizer, SIMDResizer):
+            self._resizer.settle()
 
     def _file(self, header: Header) -> IO[bytes]:
         """What Pillow reads: the bytes of the image, or the same with its pixels inflated."""

@@ -10,9 +10,9 @@ import io
 from collections.abc import Iterator
 from importlib import import_module
 from struct import pack
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["READ_BYTES", "InflatedPNG", "inflater"]
+__all__ = ["READ_BYTES", "ZLIB_HEADER", "Deflated", "InflatedPNG", "deflated", "inflated", "inflater", "stored_blocks"]
 
 _SIGNATURE_BYTES = 8
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -21,7 +21,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 READ_BYTES = 1024**2
 """How much Pillow should ask for at once, which is 16 times what it does by itself: in between, other threads wait."""
 
-_ZLIB_HEADER = b"\x78\x01"
+ZLIB_HEADER = b"\x78\x01"
 _BLOCK_BYTES = 65_535  # the most that a stored block holds
 _PART_BYTES = 8 * _BLOCK_BYTES  # inflated at once, of this much that is deflated: it stays near the core
 _PIECE_BYTES = 256 * 1024
@@ -34,6 +34,19 @@ def inflater() -> Any:
         return import_module("isal.isal_zlib")
     except ImportError:
         return None
+
+
+class Deflated(NamedTuple):
+    """The pixels of a PNG as they lie in its file.
+
+    start: where the first of their chunks is.
+    chunks: what these hold.
+    raw_bytes: how many there are inflated: rows, each with its filter.
+    """
+
+    start: int
+    chunks: list[memoryview]
+    raw_bytes: int
 
 
 class InflatedPNG(io.RawIOBase):
@@ -49,25 +62,15 @@ class InflatedPNG(io.RawIOBase):
     @classmethod
     def of(cls, source: bytes, zlib: Any) -> InflatedPNG | None:
         """The PNG ``source``, as ``_headers`` gives it; ``None`` where Pillow should say what is wrong with it."""
-        at = _SIGNATURE_BYTES
-        chunks: list[memoryview] = []
-        start = 0
-        while at + 8 <= len(source):
-            kind, body = source[at + 4 : at + 8], at + 8
-            end = body + int.from_bytes(source[at : at + 4], "big")
-            if kind == b"IDAT":
-                start = start or at
-                chunks.append(memoryview(source)[body:end])
-            elif start:
-                break
-            at = end + 4
-        raw_bytes = _raw_bytes(source) if start else 0
-        # Pillow counts what it asked for, not what it got.
-        reads = 3 + raw_bytes // _PART_BYTES + len(source) // _PIECE_BYTES
-        if not raw_bytes or reads * READ_BYTES > _MAX_CHUNK_BYTES:
+        pixels = deflated(source)
+        if pixels is None:
             return None
-        head = source[:start] + pack(">I", _MAX_CHUNK_BYTES) + b"IDAT"
-        return cls(head, _stored(_inflated(chunks, raw_bytes, zlib)))
+        # Pillow counts what it asked for, not what it got.
+        reads = 3 + pixels.raw_bytes // _PART_BYTES + len(source) // _PIECE_BYTES
+        if reads * READ_BYTES > _MAX_CHUNK_BYTES:
+            return None
+        head = source[: pixels.start] + pack(">I", _MAX_CHUNK_BYTES) + b"IDAT"
+        return cls(head, _stored(inflated(pixels, zlib)))
 
     def readable(self) -> bool:
         return True
@@ -85,8 +88,26 @@ class InflatedPNG(io.RawIOBase):
         return self._head.read(size) or next(self._parts, b"")
 
 
+def deflated(source: bytes) -> Deflated | None:
+    """The pixels of the PNG ``source``, as ``_headers`` gives it; ``None`` for a header that tells of none."""
+    at = _SIGNATURE_BYTES
+    chunks: list[memoryview] = []
+    start = 0
+    while at + 8 <= len(source):
+        kind, body = source[at + 4 : at + 8], at + 8
+        end = body + int.from_bytes(source[at : at + 4], "big")
+        if kind == b"IDAT":
+            start = start or at
+            chunks.append(memoryview(source)[body:end])
+        elif start:
+            break
+        at = end + 4
+    raw_bytes = _raw_bytes(source) if start else 0
+    return Deflated(start, chunks, raw_bytes) if raw_bytes else None
+
+
 def _raw_bytes(source: bytes) -> int:
-    """How many there are inflated: rows, each with its filter; 0 for a header that says nothing of the kind."""
+    """As ``Deflated`` has it; 0 for a header that says nothing of the kind."""
     width, height = int.from_bytes(source[16:20], "big"), int.from_bytes(source[20:24], "big")
     bits = source[24] * _CHANNELS.get(source[25], 0)
     if not bits:
@@ -110,27 +131,36 @@ def _pieces(chunks: list[memoryview]) -> Iterator[bytes]:
     yield b"".join(gathered)
 
 
-def _inflated(chunks: list[memoryview], raw_bytes: int, zlib: Any) -> Iterator[bytes]:
-    """``raw_bytes`` of pixels, in parts of up to ``_PART_BYTES``; they end early where ``chunks`` do."""
+def inflated(pixels: Deflated, zlib: Any, line_bytes: int = 1) -> Iterator[bytes]:
+    """Their bytes, in parts of up to ``_PART_BYTES``; they end early where the chunks do.
+
+    line_bytes: what most parts are to be a multiple of.
+    """
+    part_bytes = _PART_BYTES - _PART_BYTES % line_bytes
+    left_over = pixels.raw_bytes
     inflate = zlib.decompressobj()
-    for piece in _pieces(chunks):
+    for piece in _pieces(pixels.chunks):
         left = piece
-        while raw_bytes and not inflate.eof:
-            part = inflate.decompress(left, min(raw_bytes, _PART_BYTES))
+        while left_over and not inflate.eof:
+            part = inflate.decompress(left, min(left_over, part_bytes))
             if not part:
                 break
             left = inflate.unconsumed_tail
-            raw_bytes -= len(part)
+            left_over -= len(part)
             yield part
+
+
+def stored_blocks(data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Blocks that hold ``data`` uncompressed, in pieces; more are to follow."""
+    view = memoryview(data)
+    for at in range(0, len(data), _BLOCK_BYTES):
+        block = view[at : at + _BLOCK_BYTES]
+        yield pack("<BHH", 0, len(block), len(block) ^ 0xFFFF)
+        yield block
 
 
 def _stored(parts: Iterator[bytes]) -> Iterator[bytes]:
     """The beginning of a stream of zlib's (RFC 1950) that holds ``parts``, uncompressed."""
-    yield _ZLIB_HEADER
+    yield ZLIB_HEADER
     for part in parts:
-        view = memoryview(part)
-        blocks: list[bytes | memoryview] = []
-        for at in range(0, len(part), _BLOCK_BYTES):
-            block = view[at : at + _BLOCK_BYTES]
-            blocks += (pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
-        yield b"".join(blocks)
+        yield b"".join(stored_blocks(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from imageproxy.processors import PillowProcessor
 from imageproxy.testing.photos import DrawnPhoto, drawn_photos
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 CORNERS = ((220, 30, 30), (30, 170, 60), (40, 60, 220), (230, 210, 40))  # clockwise from the top left
 
 
@@ -175,3 +178,27 @@ def _switches() -> dict[str, object]:
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, (int, str, float, type(None)))
     }
+
+
+@pytest.fixture(scope="session")
+def png(png_chunk: Callable[[bytes, bytes], bytes]) -> Callable[..., bytes]:
+    """``png(width, height, bits, colours)``: any rows at all, in chunks of any size."""
+
+    def built(width: int, height: int, bits: int, colours: int, *, interlaced: bool = False, seed: int = 1) -> bytes:
+        rng = random.Random(seed)
+        rows = bytearray()
+        for left, top, across, down in PNG_PASSES if interlaced else ((0, 0, 1, 1),):
+            columns = -(-(width - left) // across)
+            for _ in range(-(-(height - top) // down) if columns > 0 else 0):
+                rows += bytes([rng.randrange(5)])
+                rows += bytes(rng.choices(range(16), k=(columns * bits * PNG_CHANNELS[colours] + 7) // 8))
+        packed, parts = zlib.compress(bytes(rows), rng.randrange(10)), []
+        while packed:
+            size = rng.choice((0, 1, 7, 1000, 100_000))
+            parts.append(png_chunk(b"IDAT", packed[:size]))
+            packed = packed[size:]
+        head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, interlaced))
+        palette = png_chunk(b"PLTE", rng.randbytes(3 * 2**bits)) if colours == 3 else b""
+        return b"\x89PNG\r\n\x1a\n" + head + palette + b"".join(parts) + png_chunk(b"IEND", b"")
+
+    return built

@@ -25,13 +25,11 @@ Chunk = Callable[[bytes, bytes], bytes]
 pytestmark = pytest.mark.usefixtures("pillow_globals")
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 KINDS = [
     (bits, colours)
     for colours, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}.items()
     for bits in depths
 ]
-PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +37,6 @@ def isal() -> Any:
     library = inflater()
     assert library is not None  # the extra is among what the tests install
     return library
-
-
-@pytest.fixture(scope="session")
-def png(png_chunk: Chunk) -> Callable[..., bytes]:
-    """``png(width, height, bits, colours)``: any rows at all, in chunks of any size."""
-
-    def built(width: int, height: int, bits: int, colours: int, *, interlaced: bool = False, seed: int = 1) -> bytes:
-        rng = random.Random(seed)
-        rows = bytearray()
-        for left, top, across, down in PASSES if interlaced else ((0, 0, 1, 1),):
-            columns = -(-(width - left) // across)
-            for _ in range(-(-(height - top) // down) if columns > 0 else 0):
-                rows += bytes([rng.randrange(5)])
-                rows += bytes(rng.choices(range(16), k=(columns * bits * CHANNELS[colours] + 7) // 8))
-        packed, parts = zlib.compress(bytes(rows), rng.randrange(10)), []
-        while packed:
-            size = rng.choice((0, 1, 7, 1000, 100_000))
-            parts.append(png_chunk(b"IDAT", packed[:size]))
-            packed = packed[size:]
-        head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, interlaced))
-        palette = png_chunk(b"PLTE", rng.randbytes(3 * 2**bits)) if colours == 3 else b""
-        return SIGNATURE + head + palette + b"".join(parts) + png_chunk(b"IEND", b"")
-
-    return built
 
 
 def opened(file: Any) -> tuple[str, tuple[int, int], bytes]:
