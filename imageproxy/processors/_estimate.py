@@ -61,6 +61,7 @@ _GIF_CANVASES = 2
 # the transparency.
 _WEBP_CANVASES = 8
 _WEBP_LOSSLESS, _WEBP_ALPHA_PLANE, _WEBP_ROWS = 4, 1, 256
+_WEBP_TRANSPARENT = frozenset({b"VP8L", b"VP8X"})  # a still picture's first chunk, as ``_headers`` leaves it
 
 # AVIF: dav1d's frame has 1.5 for 8 bits in 4:2:0, twice that with film grain or where libavif scales or joins tiles,
 # and 6 for 12 bits in 4:4:4. Only the AV1 stream knows, whatever the boxes around it declare: so 6, and 2 for alpha.
@@ -212,9 +213,9 @@ def _gif(header: Header, _factor: int) -> _Picture:
 def _webp_by_libwebp(header: Header, _factor: int) -> _Picture:
     source = header.source
     pixels = header.width * header.height
-    has_alpha = _may_be_transparent(source)
+    has_alpha = source[12:16] in _WEBP_TRANSPARENT
     image = _COLOUR if has_alpha or CAN_BE_COLOUR else _COLOUR + 3
-    plane = _WEBP_ALPHA_PLANE if b"ALPH" in source else 0
+    plane = 0 if source[12:16] == b"VP8L" else _WEBP_ALPHA_PLANE
     work = header.width * _WEBP_ROWS + pixels * (_WEBP_LOSSLESS + plane if has_alpha else 0)
     converted = pixels * _COLOUR if has_alpha else 0
     loading = len(source) + pixels * image + max(work, converted)
@@ -222,15 +223,13 @@ def _webp_by_libwebp(header: Header, _factor: int) -> _Picture:
     return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha, has_profile, max(0, converted - work))
 
 
-def _may_be_transparent(webp: bytes) -> bool:
-    # Looked for everywhere: a wrong find is rare, and only makes the estimate higher.
-    return any(word in webp for word in (b"VP8L", b"ALPH"))
-
-
 def _webp(header: Header, _factor: int) -> _Picture:
     source = header.source
     pixels = header.width * header.height
-    has_alpha = _may_be_transparent(source)
+    # In an animation, looked for everywhere: a wrong find is rare, and only makes the estimate higher.
+    has_alpha = source[12:16] in _WEBP_TRANSPARENT or (
+        header.is_animated and any(word in source for word in (b"VP8L", b"ALPH"))
+    )
     loading = len(source) + pixels * (_WEBP_CANVASES + 2 * _COLOUR)
     if has_alpha:  # the bytes are let go before the image is converted, but malloc may keep them
         loading += min(pixels * _COLOUR, _BLOCK_BYTES)

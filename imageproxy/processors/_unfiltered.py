@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from struct import pack
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -21,13 +21,32 @@ from ._inflated import ZLIB_HEADER, deflated, inflated, stored_blocks
 
 __all__ = ["Unfilter", "unfilter"]
 
-# By what follows the size in IHDR (PNG, section 11.2.1), which is 8 bits a channel, the kind of colour, and no
-# interlacing: what kornia calls it, Pillow's mode, and the bytes of a pixel.
-_KINDS: dict[bytes, tuple[str, Mode, int]] = {
-    b"\x08\0\0\0\0": ("mono", "L", 1),
-    b"\x08\x02\0\0\0": ("rgb", "RGB", 3),
-    b"\x08\x06\0\0\0": ("rgba", "RGBA", 4),
+
+class _Kind(NamedTuple):
+    """A kind of picture, with 8 bits a channel, and how it is decoded.
+
+    decoder, name: kornia's function, and what that calls the kind.
+    declared: what stands after the size in the header that it is given.
+    mode: Pillow's, of the result.
+    pixel_bytes: in the file.
+    """
+
+    decoder: str
+    name: str
+    declared: bytes
+    mode: Mode
+    pixel_bytes: int
+
+
+# By what stands after the size in its header (PNG, section 11.2.1): bits, colour type, and no interlacing. Of grey with
+# transparency kornia knows nothing, but to a filter it is the same as grey of 16 bits.
+_KINDS = {
+    b"\x08\0\0\0\0": _Kind("decode_image_png_u8", "mono", b"\x08\0\0\0\0", "L", 1),
+    b"\x08\x02\0\0\0": _Kind("decode_image_png_u8", "rgb", b"\x08\x02\0\0\0", "RGB", 3),
+    b"\x08\x04\0\0\0": _Kind("decode_image_png_u16", "mono", b"\x10\0\0\0\0", "RGBA", 2),
+    b"\x08\x06\0\0\0": _Kind("decode_image_png_u8", "rgba", b"\x08\x06\0\0\0", "RGBA", 4),
 }
+_HEADER_BYTES = 33  # of the signature and IHDR
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAST_BLOCK = b"\x01\0\0\xff\xff"
 _ADLER = bytes(4)  # which nobody looks at, as all of it was looked at before
@@ -44,7 +63,8 @@ class Unfilter:
 
     def __init__(self, zlib: Any) -> None:
         self._zlib = zlib
-        self._decode: Any = import_module("kornia_rs").io.decode_image_png_u8
+        module = import_module("kornia_rs").io
+        self._decoders: dict[str, Any] = {kind.decoder: getattr(module, kind.decoder) for kind in _KINDS.values()}
         self._numpy: Any = import_module("numpy")
 
     def decoded(self, header: Header) -> Image.Image | None:
@@ -58,25 +78,35 @@ class Unfilter:
         limit = Image.MAX_IMAGE_PIXELS
         if pixels is None or kind is None or (limit is not None and header.width * header.height > limit):
             return None
-        name, mode, channels = kind
-        line_bytes = 1 + channels * header.width
-        if line_bytes > _MAX_LINE_BYTES or source.find(b"tRNS", 0, pixels.start) >= 0:
+        line_bytes = 1 + kind.pixel_bytes * header.width
+        # One header, and nothing else before the pixels: no transparent colour, and nothing that could be broken.
+        if line_bytes > _MAX_LINE_BYTES or pixels.start != _HEADER_BYTES or not self._has_checksum(source):
             return None
-        image = blank((header.width, header.height), mode, self._numpy)
+        image = blank((header.width, header.height), kind.mode, self._numpy)
+        decode = self._decoders[kind.decoder]
         top = 0
         above = bytes(line_bytes)
         try:
             for lines in _whole_lines(inflated(pixels, self._zlib, line_bytes), line_bytes):
                 rows = len(lines) // line_bytes
-                part = _png(header.width, rows + 1, source[24:29], above, lines, self._zlib)
-                found = self._decode(part, (rows + 1, header.width), name).reshape(-1)[line_bytes - 1 :]
-                strip = Image.frombuffer(mode, (header.width, rows), found, "raw", mode, 0, 1)
-                image.paste(strip, (0, top))
-                above = b"\0" + found[1 - line_bytes :].tobytes()
+                size = header.width, rows
+                part = _png(header.width, rows + 1, kind.declared, above, lines, self._zlib)
+                found = decode(part, (rows + 1, header.width), kind.name)
+                above = b"\0" + found[rows].astype(found.dtype.newbyteorder(">")).tobytes()
+                strip = (found[1:] if found.itemsize == 1 else self._rgba(found[1:])).reshape(-1)
+                image.paste(Image.frombuffer(kind.mode, size, strip, "raw", kind.mode, 0, 1), (0, top))
                 top += rows
         except Exception:  # noqa: BLE001 - a filter that there is not
             return None
         return image if top == header.height else None
+
+    def _rgba(self, grey_alpha: Any) -> Any:
+        """RGBA of grey with transparency, of which each is a number with the grey on top."""
+        wide = grey_alpha.astype("<u4")
+        return ((wide >> 8) * 0x010101 | wide << 24).view(self._numpy.uint8)
+
+    def _has_checksum(self, source: bytes) -> bool:
+        return bool(self._zlib.crc32(source[12:29]) == int.from_bytes(source[29:33], "big"))
 
 
 def _whole_lines(parts: Iterator[bytes], line_bytes: int) -> Iterator[memoryview]:

@@ -56,7 +56,9 @@ def test_webp_canvas_bomb(encode: Encode) -> None:
     small = encode(Image.new("RGBA", (8, 8), (1, 2, 3, 4)), "WEBP", xmp=b"<x/>")
     assert small[12:16] == b"VP8X"
     side = (16_382).to_bytes(3, "little")
-    refuse(small[:24] + side + side + small[30:], "268,402,689 pixels", ImageTooLargeError)
+    refuse(small[:24] + side + side + small[30:], "another size than its canvas")
+    animated = bytes((small[20] | 0x02,))
+    refuse(small[:20] + animated + small[21:24] + side + side + small[30:], "268,402,689 pixels", ImageTooLargeError)
 
 
 def test_webp_whose_frame_is_larger_than_its_canvas(encode: Encode) -> None:

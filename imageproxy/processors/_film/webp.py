@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from struct import pack, unpack_from
+from struct import unpack_from
 
-from imageproxy.processors._headers.webp import chunks
+from imageproxy.processors._headers.webp import chunks, picture
 
-from .film import Disposal, Film, Frame, Part
+from .film import Disposal, Film, Frame
 
 __all__ = ["read"]
 
-_HAS_ALPHA = 0x10
+_PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L"})
 _DOES_NOT_BLEND, _CLEARS = 2, 1
 _FRAME_BYTES = 16
 
@@ -31,18 +31,9 @@ def _frame(body: memoryview) -> Frame:
     )
     flags = body[15]
     size = width + 1, height + 1
-    pixels: list[Part] = []
-    has_alpha = False
-    for kind, content in chunks(body[_FRAME_BYTES:]):
-        if kind in {b"ALPH", b"VP8 ", b"VP8L"}:
-            has_alpha = has_alpha or kind == b"ALPH"
-            pixels += (kind + pack("<I", len(content)), content, bytes(len(content) % 2))
-    if has_alpha:
-        extended = bytes((_HAS_ALPHA, 0, 0, 0)) + pack("<I", width)[:3] + pack("<I", height)[:3]
-        pixels.insert(0, b"VP8X" + pack("<I", len(extended)) + extended)
-    whole = 4 + sum(map(len, pixels))
+    pixels = [chunk for chunk in chunks(body[_FRAME_BYTES:]) if chunk[0] in _PIXELS]
     return Frame(
-        (b"RIFF" + pack("<I", whole) + b"WEBP", *pixels),
+        picture(pixels, size),
         size,
         (2 * left, 2 * top),
         duration,

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from struct import unpack_from
+from struct import pack, unpack_from
 
 from .header import Header, broken, most_blocks
 
-__all__ = ["chunks", "read"]
+__all__ = ["Chunk", "chunks", "picture", "read"]
 
+Chunk = tuple[bytes, memoryview]
+"""The kind, and what it holds."""
+
+_LOSSY, _LOSSLESS, _ALPHA = b"VP8 ", b"VP8L", b"ALPH"
 _EXTENDED = b"VP8X"
-_HAS_PROFILE, _HAS_EXIF, _IS_ANIMATED = 0x20, 0x08, 0x02
+_HAS_PROFILE, _HAS_ALPHA, _HAS_EXIF, _IS_ANIMATED = 0x20, 0x10, 0x08, 0x02
 _TOLD = {b"ICCP": _HAS_PROFILE, b"EXIF": _HAS_EXIF}
 
 
 def read(data: bytes) -> Header:
-    """Read the EXIF block, the ICC profile, and the size: the canvas's, of which libwebp lets no part stick out."""
-    width, height = _size(data)
-    flags = data[20] if data[12:16] == _EXTENDED else 0
+    """Read the size, the EXIF block and the ICC profile.
+
+    What is kept of a still picture are its pixels. An animation stays whole, and its size is that of its canvas, of
+    which libwebp lets no part stick out.
+    """
+    view = memoryview(data)
+    flags, canvas = 0, None
+    if data[12:16] == _EXTENDED:
+        flags = data[20]
+        canvas = _three_bytes(data, 24) + 1, _three_bytes(data, 27) + 1
     told: dict[bytes, bytes] = {}  # the first of each kind
-    if flags & (_HAS_PROFILE | _HAS_EXIF):
-        for kind, body in chunks(memoryview(data)[12:]):
-            if flags & _TOLD.get(kind, 0):
-                told.setdefault(kind, bytes(body))
-    return Header(
-        "WEBP",
-        width,
-        height,
-        (data,),
-        exif=told.get(b"EXIF"),
-        icc_profile=told.get(b"ICCP"),
-        is_animated=bool(flags & _IS_ANIMATED),
-    )
+    alpha: list[Chunk] = []
+    pixels: list[Chunk] = []
+    for kind, body in chunks(view[12:]):
+        if kind in {_LOSSY, _LOSSLESS} and not pixels:
+            pixels.append((kind, body))
+        elif kind == _ALPHA and not (alpha or pixels):
+            alpha.append((kind, body))
+        elif flags & _TOLD.get(kind, 0):
+            told.setdefault(kind, bytes(body))
+    exif, profile = told.get(b"EXIF"), told.get(b"ICCP")
+    if canvas and flags & _IS_ANIMATED:
+        return Header("WEBP", *canvas, (data,), exif=exif, icc_profile=profile, is_animated=True)
+    if not pixels:
+        raise broken("it has no pixels, or not all of them")
+    size = _size(*pixels[0])
+    if canvas not in {None, size}:
+        raise broken("its picture has another size than its canvas")
+    kept = picture([*alpha, *pixels] if pixels[0][0] == _LOSSY else pixels, size)
+    return Header("WEBP", *size, kept, exif=exif, icc_profile=profile)
 
 
-def chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The kind and the body of each chunk, up to one that is cut short."""
+def chunks(view: memoryview) -> Iterator[Chunk]:
+    """Those that there are, up to one that is cut short."""
     at = 0
     for _ in range(most_blocks(len(view))):
         if at + 8 > len(view):
@@ -48,15 +65,26 @@ def chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         at = end + length % 2
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    if kind == _EXTENDED:
-        (width, height) = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-        return width, height
-    if kind == b"VP8L" and data[20] == 0x2F:
-        (bits,) = unpack_from("<I", data, 21)
+def picture(pixels: list[Chunk], size: tuple[int, int]) -> tuple[bytes | memoryview, ...]:
+    """A file of these chunks, in parts: of one, or of one with transparency before it."""
+    parts: list[bytes | memoryview] = []
+    if any(kind == _ALPHA for kind, _ in pixels):
+        width, height = (pack("<I", side - 1)[:3] for side in size)
+        parts += (_EXTENDED, pack("<I", 10), bytes((_HAS_ALPHA, 0, 0, 0)), width, height)
+    for kind, body in pixels:
+        parts += (kind, pack("<I", len(body)), body, bytes(len(body) % 2))
+    return b"".join((b"RIFF", pack("<I", 4 + sum(map(len, parts))), b"WEBP")), *parts
+
+
+def _three_bytes(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 3], "little")
+
+
+def _size(kind: bytes, body: memoryview) -> tuple[int, int]:
+    if kind == _LOSSLESS and body[0] == 0x2F:
+        (bits,) = unpack_from("<I", body, 1)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        width, height = unpack_from("<HH", data, 26)
+    if kind == _LOSSY and bytes(body[3:6]) == b"\x9d\x01\x2a":
+        width, height = unpack_from("<HH", body, 6)
         return width & 0x3FFF, height & 0x3FFF
     raise broken("it has no WebP frame header")
