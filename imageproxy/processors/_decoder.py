@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from functools import cached_property
-from typing import IO, NamedTuple, cast
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from PIL import Image
 
@@ -16,11 +17,13 @@ from ._exif import orientation
 from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
 from ._headers import Header
 from ._inflated import READ_BYTES, InflatedPNG, inflater
-from ._libwebp import LibWebP, libwebp
 from ._resize import Resizer, SIMDResizer
 from ._sixteen_bits import with_transparent_colour
 from ._turbo import Turbo, turbo
 from ._unfiltered import Unfilter, unfilter
+
+if TYPE_CHECKING:
+    from ._libwebp import LibWebP
 
 __all__ = ["Decoded", "Decoder", "check_pixels", "place_stored"]
 
@@ -65,7 +68,11 @@ class Decoder:
 
     @cached_property
     def _libwebp(self) -> LibWebP | None:
-        return libwebp()
+        try:  # ctypes, which it is made of, takes some milliseconds to load, and may be missing
+            decoder: LibWebP | None = import_module("imageproxy.processors._libwebp").libwebp()
+        except ImportError:
+            return None
+        return decoder
 
     def is_direct(self, header: Header) -> bool:
         """Whether it is a WebP that Pillow has no part in, which takes less memory."""

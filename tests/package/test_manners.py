@@ -12,7 +12,7 @@ import pytest
 import imageproxy
 
 EXTRAS = {
-    *("cykooz_resizer", "isal", "simplejpeg", "numpy", "redis", "obstore"),
+    *("cykooz_resizer", "isal", "kornia_rs", "simplejpeg", "numpy", "redis", "obstore"),
     *("flask", "django", "starlette", "fastapi", "pytest"),
 }
 ROOT = Path(__file__).parents[2]

@@ -177,3 +177,64 @@ def test_transparency_after_the_pixels_does_not_count(encode: Encode) -> None:
 
     assert b"tRNS" in read_header(data, "png").source
     assert b"tRNS" not in read_header(moved, "png").source
+
+
+def webp_chunk(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+
+
+def webp(*chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + sum(map(len, chunks))) + b"WEBP" + b"".join(chunks)
+
+
+def extended(size: tuple[int, int], flags: int) -> bytes:
+    sides = (struct.pack("<I", side - 1)[:3] for side in size)
+    return webp_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + b"".join(sides))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_of_a_webp_the_pixels_are_kept(mode: str, lossless: bool, encode: Encode) -> None:
+    image = Image.linear_gradient("L").resize((31, 17)).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize((31, 17)))
+    plain = encode(image, "WEBP", lossless=lossless)
+    told = encode(image, "WEBP", lossless=lossless, exif=b"Exif\0\0MM\0*", icc_profile=b"profile", xmp=b"<secret/>")
+
+    header = read_header(told, "webp")
+
+    assert (header.width, header.height, header.is_animated) == (31, 17, False)
+    assert (header.exif, header.icc_profile) == (b"MM\0*", b"profile")
+    assert header.source == read_header(plain, "webp").source
+    assert not any(word in header.source for word in (b"EXIF", b"ICCP", b"XMP ", b"secret"))
+    assert header.source.count(b"VP8X") == (mode == "RGBA" and not lossless)
+
+
+def test_metadata_of_a_webp_that_its_flags_do_not_tell_of_does_not_count(encode: Encode) -> None:
+    told = bytearray(encode(Image.new("RGB", (8, 8)), "WEBP", exif=b"Exif\0\0MM\0*", icc_profile=b"profile"))
+    told[20] = 0
+
+    header = read_header(bytes(told), "webp")
+
+    assert (header.exif, header.icc_profile) == (None, None)
+
+
+@pytest.mark.parametrize("after", [b"junk", b"EXIF\xff\xff\xff\x7fII*", webp_chunk(b"VP8 ", bytes(20))])
+def test_what_follows_the_pixels_of_a_webp_does_not_matter(after: bytes, encode: Encode) -> None:
+    plain = encode(Image.new("RGB", (8, 8)), "WEBP")
+
+    assert read_header(webp(extended((8, 8), 0x08), plain[12:], after), "webp").source == plain
+
+
+@pytest.mark.parametrize("cut", [1, 10])
+def test_a_webp_whose_pixels_are_cut_short_is_broken(cut: int, encode: Encode) -> None:
+    with pytest.raises(ProcessingError, match="no pixels, or not all"):
+        read_header(encode(Image.new("RGB", (8, 8)), "WEBP")[:-cut], "webp")
+
+
+def test_a_webp_of_very_many_chunks_is_walked_for_a_while_only(encode: Encode) -> None:
+    plain = encode(Image.new("RGB", (8, 8)), "WEBP")
+    many = webp_chunk(b"JUNK", b"") * 200_000
+
+    with pytest.raises(ProcessingError, match="no pixels"):
+        read_header(webp(extended((8, 8), 0), many, plain[12:]), "webp")
