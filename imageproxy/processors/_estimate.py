@@ -2,8 +2,9 @@
 
 Each coefficient is in bytes per pixel unless it says otherwise. They were measured as resident memory, with Pillow 13.0
 (libjpeg-turbo 3.2, libwebp 1.6, dav1d 1.5, aom 3.14) on Linux, by ``benchmarks/memory.py``, and agree with what the
-sources of the codecs say of their buffers. They are the most that a codec can be made to take; of what depends on the
-picture, noise takes the most.
+sources of the codecs say of their buffers. They are the most that a codec can be made to take, but for one: the tables
+of a lossless WebP, of which only its decoder knows how many there are. Of what depends on the picture, noise takes the
+most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from imageproxy.presets import Preset
 
+from ._cut import needed_rows
 from ._encode import Effort, animation_options, has_full_chroma, webp_method
 from ._film import Film
 from ._foreign import CAN_BE_COLOUR
@@ -214,13 +216,14 @@ def _webp_by_libwebp(header: Header, _factor: int) -> _Picture:
     source = header.source
     pixels = header.width * header.height
     has_alpha = source[12:16] in _WEBP_TRANSPARENT
-    image = _COLOUR if has_alpha or CAN_BE_COLOUR else _COLOUR + 3
+    image = _COLOUR if CAN_BE_COLOUR else _COLOUR + 3
     plane = 0 if source[12:16] == b"VP8L" else _WEBP_ALPHA_PLANE
     work = header.width * _WEBP_ROWS + pixels * (_WEBP_LOSSLESS + plane if has_alpha else 0)
     converted = pixels * _COLOUR if has_alpha else 0
-    loading = len(source) + pixels * image + max(work, converted)
-    has_profile = header.icc_profile is not None
-    return _Picture(loading, pixels * _COLOUR, _COLOUR, has_alpha, has_profile, max(0, converted - work))
+    profile = len(header.icc_profile or b"")
+    loading = len(source) + profile + pixels * image + max(work, converted)
+    resizing = profile + pixels * _COLOUR
+    return _Picture(loading, resizing, _COLOUR, has_alpha, profile > 0, max(0, converted - work))
 
 
 def _webp(header: Header, _factor: int) -> _Picture:
@@ -266,7 +269,8 @@ def _resizing(header: Header, placement: Placement, factor: int, pixel: int, ave
     if (right - left, bottom - top) == placement.size:
         return 0.0
     rows_per_row = (bottom - top) / height
-    source = ceil(header.width / factor), ceil(header.height / factor)
+    # Fewer rows may be decoded, and of a small source larger strips are made.
+    source = ceil(header.width / factor), ceil(needed_rows(header, placement) / factor)
     strip = strip_rows(source, placement.size, rows_per_row)
     part = width * min(strip, height) * pixel
     between = part * rows_per_row * (2 if averages and rows_per_row >= _AVERAGED_FROM else 1)

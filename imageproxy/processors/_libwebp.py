@@ -109,7 +109,7 @@ class LibWebP:
         options.use_cropping, options.crop_width, options.crop_height = 1, *size
         _check(self._decode(source, len(source), byref(config)))
         if channels == 3:
-            return Image.frombytes("RGB", size, bytes(pixels))
+            return Image.frombytes("RGB", size, pixels)
         return image_over(pixels, size, "RGB" if is_opaque else "RGBA")
 
     def _config(self) -> _Config:

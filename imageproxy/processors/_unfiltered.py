@@ -8,6 +8,7 @@ the last one of those before.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from importlib import import_module
 from struct import pack
@@ -20,6 +21,8 @@ from ._headers import Header
 from ._inflated import ZLIB_HEADER, deflated, inflated, stored_blocks
 
 __all__ = ["Unfilter", "unfilter"]
+
+logger = logging.getLogger(__name__)
 
 
 class _Kind(NamedTuple):
@@ -137,4 +140,7 @@ def unfilter(zlib: Any) -> Unfilter | None:
     try:
         return Unfilter(zlib)
     except (ImportError, AttributeError):
+        return None
+    except Exception as error:  # noqa: BLE001 - of a numpy that does not fit, any
+        logger.warning("kornia-rs is installed and does not load; PNGs are decoded by Pillow: %r", error)
         return None

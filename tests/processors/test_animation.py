@@ -504,3 +504,18 @@ def test_encode_frames_may_be_overridden(animation: Callable[..., bytes]) -> Non
     for frame in frames_of(Marking().process(animation("GIF", drawn(3)), MOVING)):
         red, green, blue, alpha = frame.getpixel((20, 20))  # type: ignore[misc]
         assert (red < 30, green > 225, blue < 30, alpha) == (True, True, True, 255)
+
+
+def test_of_a_webp_frame_of_many_pictures_the_first_is_taken(animation: Callable[..., bytes]) -> None:
+    data = animation("WEBP", drawn(3), lossless=True)
+    at = data.index(b"ANMF")
+    length = int.from_bytes(data[at + 4 : at + 8], "little")
+    many = b"VP8 \0\0\0\0" * 2500
+    padded = data[at + 8 : at + 8 + length] + many
+    longer = data[:at] + b"ANMF" + struct.pack("<I", len(padded)) + padded + data[at + 8 + length :]
+
+    film, plain = film_of(longer[:4] + struct.pack("<I", len(longer) - 8) + longer[8:]), film_of(data)
+
+    assert film is not None
+    assert plain is not None
+    assert film.frames == plain.frames

@@ -238,3 +238,25 @@ def test_a_webp_of_very_many_chunks_is_walked_for_a_while_only(encode: Encode) -
 
     with pytest.raises(ProcessingError, match="no pixels"):
         read_header(webp(extended((8, 8), 0), many, plain[12:]), "webp")
+
+
+def test_metadata_beyond_the_end_that_a_webp_declares_does_not_count(encode: Encode) -> None:
+    told = encode(Image.new("RGB", (8, 8)), "WEBP", exif=b"Exif\0\0MM\0*")
+    shorter = struct.pack("<I", told.index(b"EXIF") - 8)
+
+    assert read_header(told, "webp").exif
+    assert read_header(told[:4] + shorter + told[8:], "webp").exif is None
+
+
+@pytest.mark.parametrize(("kind", "most"), [("exif", 65_536), ("icc_profile", 4 * 1024**2)])
+def test_metadata_of_a_webp_that_is_far_too_long_does_not_count(kind: str, most: int, encode: Encode) -> None:
+    for size in (most, most + 1):
+        header = read_header(encode(Image.new("RGB", (8, 8)), "WEBP", **{kind: bytes(size)}), "webp")
+
+        assert (getattr(header, kind) is not None) == (size == most)
+
+
+def test_transparency_without_the_extended_header_does_not_count(encode: Encode) -> None:
+    plain = encode(Image.new("RGB", (8, 8)), "WEBP")
+
+    assert read_header(webp(webp_chunk(b"ALPH", bytes(65)), plain[12:]), "webp").source == plain

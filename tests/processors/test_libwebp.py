@@ -192,6 +192,13 @@ def test_a_size_that_is_not_the_files_is_refused(encode: Callable[..., bytes], l
         lib.decoded(replace(header_of(data), width=41), 40)
 
 
+def test_the_picture_may_be_changed_in_place(picture: Image.Image, encode: Callable[..., bytes], lib: LibWebP) -> None:
+    """Premultiplying it takes no other image, as nobody else has its memory."""
+    image = whole(encode(picture, "WEBP", lossless=True), lib)
+
+    assert image.tobytes() != make_resizer("simd").premultiplied(image).tobytes() == image.tobytes()
+
+
 def test_threads_share_it(picture: Image.Image, encode: Callable[..., bytes], lib: LibWebP) -> None:
     sources = [encode(picture.convert(mode), "WEBP", **options) for mode in ("RGB", "RGBA") for options in KINDS]
     expected = [by_pillow(source).tobytes() for source in sources]

@@ -167,6 +167,18 @@ def test_an_older_one_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unfilter(inflater()) is None
 
 
+def test_a_numpy_that_does_not_fit_is_told_and_left_alone(
+    png: Build, box_preset: Callable[..., Preset], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(self: Unfilter, zlib: object) -> None:
+        raise ValueError("numpy.dtype size changed")
+
+    monkeypatch.setattr(Unfilter, "__init__", failing)
+
+    assert PillowProcessor(resizer="simd").process(png(40, 30, 8, 2), box_preset(10, 10))
+    assert "PNGs are decoded by Pillow" in caplog.text
+
+
 def test_before_pillow_13_colours_are_in_pillows_memory(
     png: Build, lib: Unfilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

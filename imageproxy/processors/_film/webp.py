@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from struct import unpack_from
 
-from imageproxy.processors._headers.webp import chunks, picture
+from imageproxy.processors._headers.webp import chunks, picture, pixels_of
 
 from .film import Disposal, Film, Frame
 
 __all__ = ["read"]
 
-_PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L"})
 _DOES_NOT_BLEND, _CLEARS = 2, 1
 _FRAME_BYTES = 16
 
@@ -31,9 +30,8 @@ def _frame(body: memoryview) -> Frame:
     )
     flags = body[15]
     size = width + 1, height + 1
-    pixels = [chunk for chunk in chunks(body[_FRAME_BYTES:]) if chunk[0] in _PIXELS]
     return Frame(
-        picture(pixels, size),
+        picture(pixels_of(chunks(body[_FRAME_BYTES:])), size),
         size,
         (2 * left, 2 * top),
         duration,

@@ -7,7 +7,7 @@ from struct import pack, unpack_from
 
 from .header import Header, broken, most_blocks
 
-__all__ = ["Chunk", "chunks", "picture", "read"]
+__all__ = ["Chunk", "chunks", "picture", "pixels_of", "read"]
 
 Chunk = tuple[bytes, memoryview]
 """The kind, and what it holds."""
@@ -15,7 +15,8 @@ Chunk = tuple[bytes, memoryview]
 _LOSSY, _LOSSLESS, _ALPHA = b"VP8 ", b"VP8L", b"ALPH"
 _EXTENDED = b"VP8X"
 _HAS_PROFILE, _HAS_ALPHA, _HAS_EXIF, _IS_ANIMATED = 0x20, 0x10, 0x08, 0x02
-_TOLD = {b"ICCP": _HAS_PROFILE, b"EXIF": _HAS_EXIF}
+# With the most bytes of each: what an EXIF block can have in a JPEG, and more than a profile of a press.
+_TOLD = {b"ICCP": (_HAS_PROFILE, 4 * 1024**2), b"EXIF": (_HAS_EXIF, 65_536)}
 
 
 def read(data: bytes) -> Header:
@@ -30,24 +31,20 @@ def read(data: bytes) -> Header:
         flags = data[20]
         canvas = _three_bytes(data, 24) + 1, _three_bytes(data, 27) + 1
     told: dict[bytes, bytes] = {}  # the first of each kind
-    alpha: list[Chunk] = []
-    pixels: list[Chunk] = []
-    for kind, body in chunks(view[12:]):
-        if kind in {_LOSSY, _LOSSLESS} and not pixels:
-            pixels.append((kind, body))
-        elif kind == _ALPHA and not (alpha or pixels):
-            alpha.append((kind, body))
-        elif flags & _TOLD.get(kind, 0):
+    for kind, body in chunks(view[12 : 8 + int.from_bytes(data[4:8], "little")]):
+        flag, most = _TOLD.get(kind, (0, 0))
+        if flags & flag and len(body) <= most:
             told.setdefault(kind, bytes(body))
     exif, profile = told.get(b"EXIF"), told.get(b"ICCP")
     if canvas and flags & _IS_ANIMATED:
         return Header("WEBP", *canvas, (data,), exif=exif, icc_profile=profile, is_animated=True)
+    pixels = pixels_of(chunks(view[12:]))
     if not pixels:
         raise broken("it has no pixels, or not all of them")
-    size = _size(*pixels[0])
+    size = _size(*pixels[-1])
     if canvas not in {None, size}:
         raise broken("its picture has another size than its canvas")
-    kept = picture([*alpha, *pixels] if pixels[0][0] == _LOSSY else pixels, size)
+    kept = picture(pixels if canvas else pixels[-1:], size)
     return Header("WEBP", *size, kept, exif=exif, icc_profile=profile)
 
 
@@ -63,6 +60,17 @@ def chunks(view: memoryview) -> Iterator[Chunk]:
             return
         yield kind, view[at + 8 : end]
         at = end + length % 2
+
+
+def pixels_of(found: Iterator[Chunk]) -> list[Chunk]:
+    """The first chunk of pixels, after that of their transparency if there is one. What follows is not looked at."""
+    alpha: list[Chunk] = []
+    for kind, body in found:
+        if kind in {_LOSSY, _LOSSLESS}:
+            return [*(alpha if kind == _LOSSY else ()), (kind, body)]
+        if kind == _ALPHA and not alpha:
+            alpha.append((kind, body))
+    return []
 
 
 def picture(pixels: list[Chunk], size: tuple[int, int]) -> tuple[bytes | memoryview, ...]:
