@@ -9,6 +9,7 @@ the last one of those before.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from struct import pack
@@ -18,7 +19,7 @@ from PIL import Image
 
 from ._foreign import Mode, blank
 from ._headers import Header
-from ._inflated import ZLIB_HEADER, deflated, inflated, stored_blocks
+from ._inflated import ZLIB_HEADER, Deflated, deflated, inflated, stored_blocks
 
 __all__ = ["Unfilter", "unfilter"]
 
@@ -57,7 +58,10 @@ _MAX_LINE_BYTES = 65_535  # what one stored block holds
 
 
 class Unfilter:
-    """The decoder. Safe to use from several threads at once; while it works, others run every half a millisecond.
+    """The decoder. Safe to use from several threads at once; it works for one of them, and the others have Pillow.
+
+    Two of them would wait for each other more than they win, since each holds the GIL half of the time: half a
+    millisecond at once. (A child that is forked while it works may have Pillow alone.)
 
     zlib: what inflates, with the names of the standard library's.
 
@@ -66,6 +70,7 @@ class Unfilter:
 
     def __init__(self, zlib: Any) -> None:
         self._zlib = zlib
+        self._turn = threading.Lock()
         module = import_module("kornia_rs").io
         self._decoders: dict[str, Any] = {kind.decoder: getattr(module, kind.decoder) for kind in _KINDS.values()}
         self._numpy: Any = import_module("numpy")
@@ -85,22 +90,30 @@ class Unfilter:
         # One header, and nothing else before the pixels: no transparent colour, and nothing that could be broken.
         if line_bytes > _MAX_LINE_BYTES or pixels.start != _HEADER_BYTES or not self._has_checksum(source):
             return None
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            return self._put_together(header, pixels, kind)
+        except Exception:  # noqa: BLE001 - a filter that there is not
+            return None
+        finally:
+            self._turn.release()
+
+    def _put_together(self, header: Header, pixels: Deflated, kind: _Kind) -> Image.Image | None:
+        line_bytes = 1 + kind.pixel_bytes * header.width
         image = blank((header.width, header.height), kind.mode, self._numpy)
         decode = self._decoders[kind.decoder]
         top = 0
         above = bytes(line_bytes)
-        try:
-            for lines in _whole_lines(inflated(pixels, self._zlib, line_bytes), line_bytes):
-                rows = len(lines) // line_bytes
-                size = header.width, rows
-                part = _png(header.width, rows + 1, kind.declared, above, lines, self._zlib)
-                found = decode(part, (rows + 1, header.width), kind.name)
-                above = b"\0" + found[rows].astype(found.dtype.newbyteorder(">")).tobytes()
-                strip = (found[1:] if found.itemsize == 1 else self._rgba(found[1:])).reshape(-1)
-                image.paste(Image.frombuffer(kind.mode, size, strip, "raw", kind.mode, 0, 1), (0, top))
-                top += rows
-        except Exception:  # noqa: BLE001 - a filter that there is not
-            return None
+        for lines in _whole_lines(inflated(pixels, self._zlib, line_bytes), line_bytes):
+            rows = len(lines) // line_bytes
+            size = header.width, rows
+            part = _png(header.width, rows + 1, kind.declared, above, lines, self._zlib)
+            found = decode(part, (rows + 1, header.width), kind.name)
+            above = b"\0" + found[rows].astype(found.dtype.newbyteorder(">")).tobytes()
+            strip = (found[1:] if found.itemsize == 1 else self._rgba(found[1:])).reshape(-1)
+            image.paste(Image.frombuffer(kind.mode, size, strip, "raw", kind.mode, 0, 1), (0, top))
+            top += rows
         return image if top == header.height else None
 
     def _rgba(self, grey_alpha: Any) -> Any:
