@@ -18,6 +18,7 @@ from imageproxy.errors import ImageProxyError, ImageTooLargeError, ProcessingErr
 from imageproxy.presets import FitMode, Preset
 from imageproxy.processors import PillowProcessor, _libwebp
 from imageproxy.processors._decoder import Decoder
+from imageproxy.processors._foreign import CAN_BE_COLOUR
 from imageproxy.processors._headers import Header, read_header
 from imageproxy.processors._libwebp import LibWebP, libwebp
 from imageproxy.processors._resize import make_resizer
@@ -156,14 +157,14 @@ def test_without_it_the_results_are_the_same(
     assert [PillowProcessor(resizer=resizer).process(data, preset) for preset in presets] == direct
 
 
-def test_it_takes_a_third_of_the_memory_that_pillow_does(
+def test_it_takes_less_memory_than_pillow_does(
     picture: Image.Image, encode: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = encode(picture.convert("RGB").resize((1600, 1200)), "WEBP")
     direct = PillowProcessor().estimate(data, WIDE)
     monkeypatch.setattr("imageproxy.processors._libwebp.libwebp", lambda: None)
 
-    assert direct < PillowProcessor().estimate(data, WIDE) / 3
+    assert direct < PillowProcessor().estimate(data, WIDE) / (3 if CAN_BE_COLOUR else 1.5)  # before 13, a copy more
 
 
 def test_animations_are_left_to_pillow(encode: Callable[..., bytes], lib: LibWebP) -> None:
