@@ -66,6 +66,7 @@ def encoded(image: Image.Image, preset: Preset, effort: Effort) -> bytes:
     sample = _sample(image)
     if sample is not image and _is_smooth(sample, len(_saved(sample, preset, options)) - _JPEG_TABLES_BYTES):
         return _saved(image, preset, optimized)
+    del sample
     data = _saved(image, preset, options)
     return _saved(image, preset, optimized) if _is_smooth(image, len(data)) else data
 

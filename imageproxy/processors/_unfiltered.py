@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from imageproxy._fork import reset_after_fork
+
 from ._foreign import Mode, blank
 from ._headers import Header
 from ._inflated import ZLIB_HEADER, Deflated, deflated, inflated, stored_blocks
@@ -61,7 +63,7 @@ class Unfilter:
     """The decoder. Safe to use from several threads at once; it works for one of them, and the others have Pillow.
 
     Two of them would wait for each other more than they win, since each holds the GIL half of the time: half a
-    millisecond at once. (A child that is forked while it works may have Pillow alone.)
+    millisecond at once.
 
     zlib: what inflates, with the names of the standard library's.
 
@@ -70,10 +72,14 @@ class Unfilter:
 
     def __init__(self, zlib: Any) -> None:
         self._zlib = zlib
-        self._turn = threading.Lock()
+        self._reset_after_fork()
+        reset_after_fork(self)
         module = import_module("kornia_rs").io
         self._decoders: dict[str, Any] = {kind.decoder: getattr(module, kind.decoder) for kind in _KINDS.values()}
         self._numpy: Any = import_module("numpy")
+
+    def _reset_after_fork(self) -> None:
+        self._turn = threading.Lock()
 
     def decoded(self, header: Header) -> Image.Image | None:
         """The picture; ``None`` for what Pillow should decode or refuse.
@@ -81,20 +87,21 @@ class Unfilter:
         header: as ``_headers`` gives it, of a PNG.
         """
         source = header.source
-        pixels = deflated(source)
         kind = _KINDS.get(source[24:29])
         limit = Image.MAX_IMAGE_PIXELS
-        if pixels is None or kind is None or (limit is not None and header.width * header.height > limit):
+        if kind is None or (limit is not None and header.width * header.height > limit):
             return None
+        pixels = deflated(source)
         line_bytes = 1 + kind.pixel_bytes * header.width
         # One header, and nothing else before the pixels: no transparent colour, and nothing that could be broken.
-        if line_bytes > _MAX_LINE_BYTES or pixels.start != _HEADER_BYTES or not self._has_checksum(source):
+        if pixels is None or pixels.start != _HEADER_BYTES or not self._has_checksum(source):
             return None
-        if not self._turn.acquire(blocking=False):
+        if line_bytes > _MAX_LINE_BYTES or not self._turn.acquire(blocking=False):
             return None
         try:
             return self._put_together(header, pixels, kind)
-        except Exception:  # noqa: BLE001 - a filter that there is not
+        except Exception as error:  # noqa: BLE001 - of a filter that there is not, kornia raises this and no other
+            logger.debug("image-png did not take a PNG, Pillow is to: %r", error)
             return None
         finally:
             self._turn.release()

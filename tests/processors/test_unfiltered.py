@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -235,3 +237,20 @@ def test_while_it_works_for_another_pillow_decodes(
 
     assert processor.process(data, preset) == undisturbed
     assert inner == [undisturbed]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_child_forked_while_it_works_has_a_turn_of_its_own(png: Build, lib: Unfilter) -> None:
+    header = header_of(png(40, 30, 8, 2))
+    with lib._turn:
+        assert lib.decoded(header) is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about is what this is about
+            child = os.fork()
+        if not child:
+            status = 1
+            try:
+                status = 0 if lib.decoded(header) is not None else 1
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
