@@ -2,9 +2,8 @@
 
 Each coefficient is in bytes per pixel unless it says otherwise. They were measured as resident memory, with Pillow 13.0
 (libjpeg-turbo 3.2, libwebp 1.6, dav1d 1.5, aom 3.14) on Linux, by ``benchmarks/memory.py``, and agree with what the
-sources of the codecs say of their buffers. They are the most that a codec can be made to take, but for one: the tables
-of a lossless WebP, of which only its decoder knows how many there are. Of what depends on the picture, noise takes the
-most.
+sources of the codecs say of their buffers. They are the most that a codec can be made to take. Of what depends on the
+picture, noise takes the most.
 """
 
 from __future__ import annotations
@@ -221,9 +220,9 @@ def _webp_by_libwebp(header: Header, _factor: int) -> _Picture:
     work = header.width * _WEBP_ROWS + pixels * (_WEBP_LOSSLESS + plane if has_alpha else 0)
     converted = pixels * _COLOUR if has_alpha else 0
     profile = len(header.icc_profile or b"")
-    loading = len(source) + profile + pixels * image + max(work, converted)
+    loading = len(source) + profile + pixels * image + max(work + header.side_bytes, converted)
     resizing = profile + pixels * _COLOUR
-    return _Picture(loading, resizing, _COLOUR, has_alpha, profile > 0, max(0, converted - work))
+    return _Picture(loading, resizing, _COLOUR, has_alpha, profile > 0, max(0, converted - work - header.side_bytes))
 
 
 def _webp(header: Header, _factor: int) -> _Picture:
@@ -233,7 +232,7 @@ def _webp(header: Header, _factor: int) -> _Picture:
     has_alpha = source[12:16] in _WEBP_TRANSPARENT or (
         header.is_animated and any(word in source for word in (b"VP8L", b"ALPH"))
     )
-    loading = len(source) + pixels * (_WEBP_CANVASES + 2 * _COLOUR)
+    loading = len(source) + header.side_bytes + pixels * (_WEBP_CANVASES + 2 * _COLOUR)
     if has_alpha:  # the bytes are let go before the image is converted, but malloc may keep them
         loading += min(pixels * _COLOUR, _BLOCK_BYTES)
     loading = max(loading, 2 * len(source))  # the decoder's copy, and one more while the file is opened
@@ -316,7 +315,7 @@ def _animating(
     pixels = placement.size[0] * placement.size[1]
     frames = [sum(map(len, frame.parts)) for frame in film.frames]
     files = header.source_bytes + 2 * max(frames) + (sum(frames) if film.format == "PNG" else 0)
-    decoding = source * (_FRAME[film.format] + _COLOUR)
+    decoding = source * (_FRAME[film.format] + _COLOUR) + max(frame.side_bytes for frame in film.frames)
     resizing = source * _COLOUR + _resizing(header, placement, 1, _COLOUR, averages) + 4 * pixels * _COLOUR
     encoder = _FILM_ENCODER + (_FILM_TOKENS if animation_options(preset, effort)["method"] >= _WEBP_KEEPS_FROM else 0)
     written = len(frames) * (_FILM_FINE_OUTPUT if preset.quality >= _FILM_FINE_QUALITY else _FILM_OUTPUT)

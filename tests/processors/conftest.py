@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from imageproxy.presets import FitMode, Preset
 from imageproxy.processors import PillowProcessor
 from imageproxy.testing.photos import DrawnPhoto, drawn_photos
 
+MEASURE = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -202,3 +207,24 @@ def png(png_chunk: Callable[[bytes, bytes], bytes]) -> Callable[..., bytes]:
         return b"\x89PNG\r\n\x1a\n" + head + palette + b"".join(parts) + png_chunk(b"IEND", b"")
 
     return built
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Callable[..., list[int]]:
+    """``measured([(data, preset), ...])``: all at once in a process of their own; peak, estimate, what stays."""
+
+    def run(jobs: list[tuple[bytes, Preset]], resizer: str = "simd", rounds: int = 1) -> list[int]:
+        told = []
+        for number, (data, preset) in enumerate(jobs):
+            path = tmp_path / str(number)
+            path.write_bytes(data)
+            told.append((str(path), {field.name: getattr(preset, field.name) for field in fields(preset)}))
+        request = json.dumps({"resizer": resizer, "rounds": rounds, "jobs": told})
+        child = subprocess.run(
+            [sys.executable, MEASURE, "--peak"], input=request, capture_output=True, text=True, check=False
+        )
+        assert child.returncode == 0, child.stderr
+        answer: list[int] = json.loads(child.stdout)
+        return answer
+
+    return run

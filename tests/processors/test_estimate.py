@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,29 +16,7 @@ from imageproxy.protocols import SupportsEstimate
 
 Encode = Callable[..., bytes]
 
-MEASURE = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 TINY = Preset("tiny", 40, 40, FitMode.COVER, 80)
-
-
-@pytest.fixture
-def measured(tmp_path: Path) -> Callable[..., list[int]]:
-    """``measured([(data, preset), ...])``: all at once in a process of their own; peak, estimate, what stays."""
-
-    def run(jobs: list[tuple[bytes, Preset]], resizer: str = "simd", rounds: int = 1) -> list[int]:
-        told = []
-        for number, (data, preset) in enumerate(jobs):
-            path = tmp_path / str(number)
-            path.write_bytes(data)
-            told.append((str(path), {field.name: getattr(preset, field.name) for field in fields(preset)}))
-        request = json.dumps({"resizer": resizer, "rounds": rounds, "jobs": told})
-        child = subprocess.run(
-            [sys.executable, MEASURE, "--peak"], input=request, capture_output=True, text=True, check=False
-        )
-        assert child.returncode == 0, child.stderr
-        answer: list[int] = json.loads(child.stdout)
-        return answer
-
-    return run
 
 
 @pytest.fixture(scope="module")

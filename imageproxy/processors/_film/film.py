@@ -35,6 +35,7 @@ class Frame(NamedTuple):
     duration_ms: how long it is shown.
     disposal: what becomes of it.
     is_blended: whether it is laid over what is there; otherwise it replaces it, transparency and all.
+    side_bytes: as a ``Header`` has it.
     """
 
     parts: Sequence[Part]
@@ -43,6 +44,7 @@ class Frame(NamedTuple):
     duration_ms: int
     disposal: Disposal
     is_blended: bool = True
+    side_bytes: int = 0
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -27,6 +27,7 @@ class Header:
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
     is_animated: whether it is an animation of a kind whose first frame is no file for decoders of still pictures.
+    side_bytes: what its decoder takes beside the pixels, where that is not told by the size.
     detail: how much there is to see from one pixel to the next. Of a JPEG its bits per pixel, times the root of the
         mean step of its quantizer: of photos 0.5 to 13; of others it is not known, and taken for the most.
     """
@@ -40,6 +41,7 @@ class Header:
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
     is_animated: bool = False
+    side_bytes: int = 0
     detail: float = inf
 
     @cached_property

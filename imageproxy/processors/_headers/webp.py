@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from struct import pack, unpack_from
 
 from .header import Header, broken, most_blocks
+from .vp8l import Walk
 
-__all__ = ["Chunk", "chunks", "picture", "pixels_of", "read"]
+__all__ = ["FRAME", "FRAME_BYTES", "Chunk", "chunks", "picture", "pixels_of", "read", "side_bytes"]
 
 Chunk = tuple[bytes, memoryview]
 """The kind, and what it holds."""
 
 _LOSSY, _LOSSLESS, _ALPHA = b"VP8 ", b"VP8L", b"ALPH"
+_ALPHA_IS_LOSSLESS = 1
 _EXTENDED = b"VP8X"
+FRAME, FRAME_BYTES = b"ANMF", 16
+"""What holds a frame of an animation, and how much of it comes before the chunks of that."""
 _HAS_PROFILE, _HAS_ALPHA, _HAS_EXIF, _IS_ANIMATED = 0x20, 0x10, 0x08, 0x02
 # With the most bytes of each: what an EXIF block can have in a JPEG, and more than a profile of a press.
 _TOLD = {b"ICCP": (_HAS_PROFILE, 4 * 1024**2), b"EXIF": (_HAS_EXIF, 65_536)}
@@ -37,15 +41,19 @@ def read(data: bytes) -> Header:
             told.setdefault(kind, bytes(body))
     exif, profile = told.get(b"EXIF"), told.get(b"ICCP")
     if canvas and flags & _IS_ANIMATED:
-        return Header("WEBP", *canvas, (data,), exif=exif, icc_profile=profile, is_animated=True)
+        frame = next((body for kind, body in chunks(view[12:]) if kind == FRAME), view[:0])
+        beside = side_bytes(pixels_of(chunks(frame[FRAME_BYTES:])), Walk())
+        whole = (data,)
+        return Header("WEBP", *canvas, whole, exif=exif, icc_profile=profile, is_animated=True, side_bytes=beside)
     pixels = pixels_of(chunks(view[12:]))
     if not pixels:
         raise broken("it has no pixels, or not all of them")
     size = _size(*pixels[-1])
     if canvas not in {None, size}:
         raise broken("its picture has another size than its canvas")
-    kept = picture(pixels if canvas else pixels[-1:], size)
-    return Header("WEBP", *size, kept, exif=exif, icc_profile=profile)
+    pixels = pixels if canvas else pixels[-1:]
+    beside = side_bytes(pixels, Walk())
+    return Header("WEBP", *size, picture(pixels, size), exif=exif, icc_profile=profile, side_bytes=beside)
 
 
 def chunks(view: memoryview) -> Iterator[Chunk]:
@@ -82,6 +90,17 @@ def picture(pixels: list[Chunk], size: tuple[int, int]) -> tuple[bytes | memoryv
     for kind, body in pixels:
         parts += (kind, pack("<I", len(body)), body, bytes(len(body) % 2))
     return b"".join((b"RIFF", pack("<I", 4 + sum(map(len, parts))), b"WEBP")), *parts
+
+
+def side_bytes(pixels: list[Chunk], walk: Walk) -> int:
+    """What libwebp takes beside the pixels for those of ``pixels_of``: for one chunk or the other, as it has both."""
+    beside = 0
+    for kind, body in pixels:
+        if kind == _LOSSLESS:
+            beside += walk.side_bytes(body[5:], _size(kind, body))
+        elif kind == _ALPHA and len(body) > 0 and body[0] & 3 == _ALPHA_IS_LOSSLESS:
+            beside += walk.side_bytes(body[1:], _size(*pixels[-1]))
+    return beside
 
 
 def _three_bytes(data: bytes, at: int) -> int:
