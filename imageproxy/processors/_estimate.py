@@ -22,7 +22,7 @@ from ._foreign import CAN_BE_COLOUR
 from ._geometry import Placement, draft_factor
 from ._headers import Header
 from ._inflated import READ_BYTES
-from ._resize import ResizerName, is_flattened_first, strip_rows
+from ._resize import ResizerName, strip_rows
 
 __all__ = ["DecoderName", "peak_bytes"]
 
@@ -143,7 +143,7 @@ def peak_bytes(
     pixels = width * height
     result = pixels * picture.pixel
     loading = picture.loading
-    if resizer == "simd" and not is_flattened_first(resizer, preset, placement, (header.width, header.height)):
+    if resizer == "simd":
         loading -= picture.converted
     return _FLOOR_BYTES + ceil(
         max(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Literal
 
 import PIL
 from PIL import Image
 
-__all__ = ["CAN_BE_COLOUR", "Mode", "blank", "image_over"]
+__all__ = ["CAN_BE_COLOUR", "Mode", "blank", "image_over", "without_alpha"]
 
 Mode = Literal["L", "RGB", "RGBA"]
 
@@ -20,13 +21,22 @@ def image_over(pixels: Any, size: tuple[int, int], mode: Mode) -> Image.Image:
 
     It keeps them, and nobody else may have them: it can be drawn on.
     """
-    stored = "RGBX" if mode == "RGB" else mode
+    stored = "RGBA" if mode == "RGB" else mode
     image = Image.frombuffer(stored, size, pixels, "raw", stored, 0, 1)
-    if stored != mode:
-        # The same memory under its right name: as RGBX it has a fourth channel, of which nobody knows what is in it.
-        image = Image.fromarrow(image, mode, image.size)
     image.readonly = 0
-    return image
+    return without_alpha(image) if mode == "RGB" else image
+
+
+def without_alpha(image: Image.Image) -> Image.Image:
+    """RGBA or RGBa as RGB, the fourth channel left aside: from Pillow 13 on the same memory, so that ``image`` is not
+    to be used any more.
+    """
+    if CAN_BE_COLOUR:
+        with suppress(ValueError):  # of an image that Pillow has made in several blocks
+            image = Image.fromarrow(image, "RGB", image.size)
+            image.readonly = 0
+            return image
+    return Image.merge("RGB", image.split()[:3])
 
 
 def blank(size: tuple[int, int], mode: Mode, numpy: Any) -> Image.Image:

@@ -15,11 +15,11 @@ from importlib import import_module
 from struct import pack
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from imageproxy._fork import reset_after_fork
 
-from ._foreign import Mode, blank
+from ._foreign import CAN_BE_COLOUR, Mode, blank, without_alpha
 from ._headers import Header
 from ._inflated import ZLIB_HEADER, Deflated, deflated, inflated, stored_blocks
 
@@ -56,6 +56,7 @@ _HEADER_BYTES = 33  # of the signature and IHDR
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAST_BLOCK = b"\x01\0\0\xff\xff"
 _ADLER = bytes(4)  # which nobody looks at, as all of it was looked at before
+_OPAQUE = 0xFF000000  # of a pixel as a number: the least that is
 _MAX_LINE_BYTES = 65_535  # what one stored block holds
 
 
@@ -110,18 +111,22 @@ class Unfilter:
         line_bytes = 1 + kind.pixel_bytes * header.width
         image = blank((header.width, header.height), kind.mode, self._numpy)
         decode = self._decoders[kind.decoder]
-        top = 0
+        top, is_opaque = 0, kind.mode == "RGBA"
         above = bytes(line_bytes)
         for lines in _whole_lines(inflated(pixels, self._zlib, line_bytes), line_bytes):
             rows = len(lines) // line_bytes
-            size = header.width, rows
             part = _png(header.width, rows + 1, kind.declared, above, lines, self._zlib)
             found = decode(part, (rows + 1, header.width), kind.name)
             above = b"\0" + found[rows].astype(found.dtype.newbyteorder(">")).tobytes()
             strip = (found[1:] if found.itemsize == 1 else self._rgba(found[1:])).reshape(-1)
-            image.paste(Image.frombuffer(kind.mode, size, strip, "raw", kind.mode, 0, 1), (0, top))
+            is_opaque = is_opaque and bool(strip.view("<u4").min() >= _OPAQUE)
+            raw = ImageFile.PyDecoder(kind.mode)
+            raw.setimage(image.im, (0, top, header.width, top + rows))
+            raw.set_as_raw(strip)
             top += rows
-        return image if top == header.height else None
+        if top != header.height:
+            return None
+        return without_alpha(image) if is_opaque and CAN_BE_COLOUR else image
 
     def _rgba(self, grey_alpha: Any) -> Any:
         """RGBA of grey with transparency, of which each is a number with the grey on top."""

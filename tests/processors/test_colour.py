@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from imageproxy.presets import Preset
 from imageproxy.processors import PillowProcessor
+from imageproxy.processors._colour import flatten
+from imageproxy.processors._foreign import without_alpha
 
 Encode = Callable[..., bytes]
 Decode = Callable[[bytes], Image.Image]
@@ -193,3 +195,33 @@ def test_cmyk_of_photoshop_is_not_a_negative(
     result = decode(processor.process(source, box_preset(32, 32)))
 
     assert near((result.getpixel((16, 16)),), ((254, 0, 0),), by=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#000000", "#336699"])
+@pytest.mark.parametrize("is_newest", [True, False])
+def test_what_is_premultiplied_is_laid_on_the_background_as_it_is_otherwise(
+    background: str, is_newest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_newest:  # where colours cannot be looked at without their fourth channel
+        monkeypatch.setattr("imageproxy.processors._foreign.CAN_BE_COLOUR", False)
+    ramp = Image.linear_gradient("L")  # from top to bottom
+    image = Image.merge("RGBA", (ramp.rotate(90), Image.new("L", ramp.size, 130), ramp.rotate(270), ramp))
+    image = image.resize((256, 700), Image.Resampling.NEAREST)  # more than one band
+
+    difference = ImageChops.difference(flatten(image.convert("RGBa"), background), flatten(image, background))
+
+    assert max(high for _, high in difference.getextrema()) <= 1  # type: ignore[misc]
+
+
+def test_a_premultiplied_colour_over_its_alpha_is_no_brighter_than_white() -> None:
+    image = Image.frombytes("RGBa", (1, 1), bytes((120, 90, 100, 100)))
+
+    assert flatten(image, "#ffffff").getpixel((0, 0)) == (255, 245, 255)
+
+
+def test_the_fourth_channel_can_be_left_aside_whatever_the_size() -> None:
+    for size in ((40, 30), (4200, 1100)):  # of which Pillow makes one block of memory, or several
+        image = without_alpha(Image.new("RGBa", size, (10, 20, 30, 40)))
+
+        assert (image.mode, image.getpixel((39, 29))) == ("RGB", (10, 20, 30))
+        image.putpixel((0, 0), (1, 2, 3))

@@ -19,7 +19,7 @@ from PIL import Image
 from imageproxy.errors import ImageProxyError, ImageTooLargeError
 from imageproxy.presets import Preset
 from imageproxy.processors import PillowProcessor
-from imageproxy.processors._foreign import blank
+from imageproxy.processors._foreign import CAN_BE_COLOUR, blank
 from imageproxy.processors._headers import Header, read_header
 from imageproxy.processors._inflated import inflater
 from imageproxy.processors._unfiltered import Unfilter, unfilter
@@ -159,6 +159,32 @@ def test_without_it_the_results_are_the_same(
     monkeypatch.setitem(sys.modules, "kornia_rs", None)
 
     assert unfilter(inflater()) is None
+    assert [PillowProcessor(resizer="simd").process(data, preset) for preset in presets] == fast
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("opacity", [255, 254])
+def test_transparency_that_there_is_not_costs_nothing(
+    mode: str,
+    opacity: int,
+    lib: Unfilter,
+    encode: Callable[..., bytes],
+    box_preset: Callable[..., Preset],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Image.effect_noise((300, 517), 60).convert("L" if mode == "LA" else "RGB")
+    opaque = scene.convert(mode)
+    opaque.putpixel((299, 516), (*opaque.getpixel((299, 516))[:-1], opacity))  # type: ignore[index]
+    data = encode(opaque, "PNG")
+    presets = [box_preset(100, 100), box_preset(300, 517), box_preset(200, 300, format="png")]
+
+    image = lib.decoded(header_of(data))
+
+    assert image is not None
+    assert image.mode == ("RGB" if opacity == 255 and CAN_BE_COLOUR else "RGBA")
+    assert image.convert("RGB").tobytes() == scene.convert("RGB").tobytes()
+    fast = [PillowProcessor(resizer="simd").process(data, preset) for preset in presets]
+    monkeypatch.setitem(sys.modules, "kornia_rs", None)
     assert [PillowProcessor(resizer="simd").process(data, preset) for preset in presets] == fast
 
 
