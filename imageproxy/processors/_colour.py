@@ -10,14 +10,15 @@ from PIL import Image, ImageChops, ImageCms, ImageColor
 from ._foreign import without_alpha
 from ._sixteen_bits import from_16_bits
 
-__all__ = ["ToSRGB", "flatten", "resizable", "straight", "without_needless_alpha"]
+__all__ = ["BAND_PIXELS", "ToSRGB", "flatten", "resizable", "straight", "without_needless_alpha"]
+
+BAND_PIXELS = 131_072
+"""What is laid on a background at a time, which takes some images of this size."""
 
 _AS_STORED = frozenset({"L", "RGB", "CMYK"})
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}
 # Two profiles of sRGB differ by a rounding here and there; the nearest other one in use (Display P3) by tens.
 _SRGB_TOLERANCE = 2
-# What is laid on a background is a band of rows at a time, which stays near the core.
-_BAND_PIXELS = 65_536
 # Photos have profiles of 0.5 to 4 kB, which repeat; a press's of megabytes does not.
 _REMEMBERED_BYTES = 65_536
 _REMEMBERED_PROFILES = 16
@@ -55,14 +56,15 @@ def flatten(image: Image.Image, background: str) -> Image.Image:
     """
     if image.mode not in {"RGBA", "RGBa"}:
         return image
-    flat = Image.new("RGB", image.size, background)
     if image.mode == "RGBA":
+        flat = Image.new("RGB", image.size, background)
         flat.paste(image, mask=image)
         return flat
+    flat = Image.new("RGB", image.size, None)
     levels = ImageColor.getrgb(background)[:3]
     shares = {level: [(level * (255 - opacity) + 127) // 255 for opacity in range(256)] for level in levels}
     width, height = image.size
-    rows = max(1, _BAND_PIXELS // width)
+    rows = max(1, BAND_PIXELS // width)
     for top in range(0, height, rows):
         band = image.crop((0, top, width, min(top + rows, height)))
         alpha = band.getchannel("a")

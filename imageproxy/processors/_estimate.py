@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from imageproxy.presets import Preset
 
+from ._colour import BAND_PIXELS
 from ._cut import needed_rows
 from ._encode import Effort, animation_options, has_full_chroma, webp_method
 from ._film import Film
@@ -22,7 +23,7 @@ from ._foreign import CAN_BE_COLOUR
 from ._geometry import Placement, draft_factor
 from ._headers import Header
 from ._inflated import READ_BYTES
-from ._resize import ResizerName, strip_rows
+from ._resize import ResizerName, is_flattened_first, strip_rows
 
 __all__ = ["DecoderName", "peak_bytes"]
 
@@ -143,7 +144,8 @@ def peak_bytes(
     pixels = width * height
     result = pixels * picture.pixel
     loading = picture.loading
-    if resizer == "simd":
+    is_laid = preset.format == "jpeg" and is_flattened_first(resizer, placement, (header.width, header.height))
+    if resizer == "simd" and not is_laid:
         loading -= picture.converted
     return _FLOOR_BYTES + ceil(
         max(
@@ -277,9 +279,12 @@ def _resizing(header: Header, placement: Placement, factor: int, pixel: int, ave
 
 
 def _finishing(picture: _Picture, pixels: int) -> int:
-    """Bytes: two images at a time; with a profile three, and those of grey are in colour on the way."""
+    """Bytes: two images at a time; with a profile three, and those of grey are in colour on the way. To lay what is
+    transparent on a background, five as large as a band.
+    """
     images = pixels * (2 * _COLOUR + picture.pixel if picture.has_profile else 2 * picture.pixel)
-    return images + min(pixels * picture.pixel, _BLOCK_BYTES)
+    laid = min(pixels, BAND_PIXELS) * 5 * _COLOUR if picture.has_alpha else 0
+    return images + laid + min(pixels * picture.pixel, _BLOCK_BYTES)
 
 
 def _encoding(picture: _Picture, preset: Preset, effort: Effort) -> float:

@@ -21,7 +21,7 @@ from ._film import Film, read_film
 from ._formats import READABLE, is_built_in, unsupported
 from ._geometry import Placement
 from ._headers import Header, read_header
-from ._resize import Kernel, ResizerName, is_as_it_is, kernel_for, make_resizer, resize
+from ._resize import Kernel, ResizerName, is_as_it_is, is_flattened_first, kernel_for, make_resizer, resize
 from ._sniff import sniff
 
 __all__ = ["PillowProcessor"]
@@ -268,35 +268,41 @@ class PillowProcessor:
         placement = place_stored(stored, turn, preset)
         self._check_result(placement, preset)
         kernel = kernel_for(self._resizer.name, preset, placement, header.detail, draft)
+        is_laid = self._is_laid(preset, profile)
+        is_flat = is_laid and is_flattened_first(self._resizer.name, placement, stored)
+        background = preset.background if is_flat else None
         left, top, right, bottom = (side / draft for side in placement.box)
         placement = Placement(placement.size, (left, top, right, bottom))
-        if image.mode != "RGBA" or not is_as_it_is(*placement) or self._is_laid(preset, profile):
-            image = self._resizable(image)
+        if image.mode != "RGBA" or not is_as_it_is(*placement) or is_laid:
+            image = self._resizable(image, background)
         return image, _Recipe(placement, turn, profile, kernel)
 
     def _is_laid(self, preset: Preset, profile: bytes | None) -> bool:
         """Whether what is transparent is laid on a background while premultiplied, which its colours let it be."""
         return preset.format == "jpeg" and profile is None
 
-    def _resizable(self, image: Image.Image) -> Image.Image:
-        """The image in a mode that can be resized. ``image`` itself may be changed.
+    def _resizable(self, image: Image.Image, background: str | None = None) -> Image.Image:
+        """The image in a mode that can be resized, what is transparent laid on ``background`` if there is one.
 
+        ``image`` itself may be changed.
         What Pillow has no direct way for is made in bands of rows: on the way it takes an image or two.
         """
         width, height = image.size
         band = max(1, _BAND_BYTES // (4 * width))
         if image.mode == "RGBA":
             # To the SIMD resizer it is all the same how many channels there are.
-            if self._resizer.name == "simd":
+            if background is None and self._resizer.name == "simd":
                 return self._resizer.premultiplied(image)
             if without_needless_alpha(image.crop((0, 0, width, min(band, height)))).mode == "RGB":
                 image = without_needless_alpha(image)  # which most are that begin so
-            return self._resizer.premultiplied(image) if image.mode == "RGBA" else image
+            if image.mode == "RGBA":
+                image = flatten(image, background) if background is not None else self._resizer.premultiplied(image)
+            return image
         result: Image.Image | None = None
         for top in range(0, height, band):
             part = resizable(image.crop((0, top, width, min(top + band, height))))
             if part.mode == "RGBA":
-                part = self._resizer.premultiplied(part)
+                part = flatten(part, background) if background is not None else self._resizer.premultiplied(part)
             if part.mode == image.mode:
                 return image
             if result is None:
