@@ -9,8 +9,9 @@ things see to it that after a purge nothing of before moves up, or is found ther
 - *A guard is a tier whose fence costs nothing* (it has fences and does not block, like DiskCache). Above it an image is
   kept under a key that the guard's present fence is mixed into. A purge by anybody, also by a process that shares the
   guard and nothing else, changes the fence; what was kept above is then under a key that nobody asks for. The fence is
-  read before anything else, so a late fill goes under the old key, too. This needs a fence that changes once more when
-  the purged entries are gone: a reader may still find them under one that is younger than the first change.
+  read before anything else, so a late fill goes under the old key, too, if the change is not seen before it. This needs
+  a fence that changes once more when the purged entries are gone: a reader may still find them under one that is
+  younger than the first change.
 - *A fenced write goes from the lowest tier up*, too, under the keys of its own fence, and ends where it is refused.
 """
 
@@ -82,11 +83,14 @@ class TieredCache(Storing):
     def get(self, key: CacheKey) -> bytes | None:
         """The image from the fastest tier that has it, or ``None``. Never raises."""
         missed: list[tuple[Tier, CacheKey, Hashable]] = []
-        for tier, address in self._places(key, self._marks(key.did, key.cid)):
+        marks = self._marks(key.did, key.cid)
+        for tier, address in self._places(key, marks):
             data = tier.get(address)
             if data is not None:
-                for above, its_address, fence in missed:
-                    above.fill(its_address, data, fence)
+                # Under the key of before a purge nobody would ask for it, and the next purge would count it.
+                if missed and self._marks(key.did, key.cid) == marks:
+                    for above, its_address, fence in missed:
+                        above.fill(its_address, data, fence)
                 return data
             if tier is not self._tiers[-1]:  # before anything is read below it
                 missed.append((tier, address, tier.fence(key.did, key.cid)))
