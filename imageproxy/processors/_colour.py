@@ -52,7 +52,7 @@ def without_needless_alpha(image: Image.Image) -> Image.Image:
 def flatten(image: Image.Image, background: str) -> Image.Image:
     """What is transparent, laid on ``background`` (``"#rrggbb"``); an image without transparency as it is.
 
-    Of a premultiplied one (RGBa) it takes a quarter of the time.
+    Premultiplied (RGBa), it takes half of the time that making it straight and laying it there do.
     """
     if image.mode not in {"RGBA", "RGBa"}:
         return image

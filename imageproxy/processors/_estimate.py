@@ -144,8 +144,8 @@ def peak_bytes(
     pixels = width * height
     result = pixels * picture.pixel
     loading = picture.loading
-    is_laid = preset.format == "jpeg" and is_flattened_first(resizer, placement, (header.width, header.height))
-    if resizer == "simd" and not is_laid:
+    is_flat = preset.format == "jpeg" and is_flattened_first(resizer, placement, (header.width, header.height))
+    if resizer == "simd" and not is_flat:
         loading -= picture.converted
     return _FLOOR_BYTES + ceil(
         max(

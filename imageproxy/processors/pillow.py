@@ -66,8 +66,8 @@ class PillowProcessor:
     max_pixels: the largest image that is decoded, and the largest that is made, width times height. Pillow's own limit
         (``PIL.Image.MAX_IMAGE_PIXELS``, 89 million unless the app set it) holds as well: over it Pillow warns, over
         twice that it refuses.
-    max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size: a WebP of 24
-        megapixels is over it, a photo of 50 as a JPEG is not.
+    max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size: an AVIF of 30
+        megapixels is over it, a WebP or a JPEG of 45 is not.
     max_frames: how many frames an animation may have.
     max_animation_pixels: how many pixels they may have together, as they are or as they are made, whichever is more. Of
         an animation over either limit the first frames that are within it are kept; if they are no two, a still image.
@@ -189,7 +189,7 @@ class PillowProcessor:
     def _steps(self, recipe: _Recipe, preset: Preset) -> list[Callable[[Image.Image], Image.Image]]:
         """All between decoding and encoding; as steps, so that each picture is let go when the next one is there."""
         placement, turn, profile, kernel = recipe
-        is_laid = self._is_laid(preset, profile)
+        is_laid = _is_laid(preset, profile)
         return [
             lambda image: resize(self._resizer, image, *placement, kernel),
             lambda image: image if is_laid else straight(image),
@@ -268,7 +268,7 @@ class PillowProcessor:
         placement = place_stored(stored, turn, preset)
         self._check_result(placement, preset)
         kernel = kernel_for(self._resizer.name, preset, placement, header.detail, draft)
-        is_laid = self._is_laid(preset, profile)
+        is_laid = _is_laid(preset, profile)
         is_flat = is_laid and is_flattened_first(self._resizer.name, placement, stored)
         background = preset.background if is_flat else None
         left, top, right, bottom = (side / draft for side in placement.box)
@@ -276,10 +276,6 @@ class PillowProcessor:
         if image.mode != "RGBA" or not is_as_it_is(*placement) or is_laid:
             image = self._resizable(image, background)
         return image, _Recipe(placement, turn, profile, kernel)
-
-    def _is_laid(self, preset: Preset, profile: bytes | None) -> bool:
-        """Whether what is transparent is laid on a background while premultiplied, which its colours let it be."""
-        return preset.format == "jpeg" and profile is None
 
     def _resizable(self, image: Image.Image, background: str | None = None) -> Image.Image:
         """The image in a mode that can be resized, what is transparent laid on ``background`` if there is one.
@@ -312,6 +308,11 @@ class PillowProcessor:
 
     def _check_result(self, placement: Placement, preset: Preset) -> None:
         check_pixels(_pixels(placement), self._max_pixels, f"made into {preset.name!r} the image would have")
+
+
+def _is_laid(preset: Preset, profile: bytes | None) -> bool:
+    """Whether what is transparent is laid on the background while premultiplied: but for colours that are to change."""
+    return preset.format == "jpeg" and profile is None
 
 
 def _pixels(placement: Placement) -> int:

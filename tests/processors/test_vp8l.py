@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +17,7 @@ from imageproxy.presets import DEFAULT
 from imageproxy.processors import PillowProcessor
 from imageproxy.processors._headers import read_header
 from imageproxy.processors._headers.vp8l import Walk
-from imageproxy.processors._libwebp import libwebp
+from imageproxy.processors._libwebp import LibWebP
 from imageproxy.testing.photos import DrawnPhoto
 
 Encode = Callable[..., bytes]
@@ -169,16 +168,22 @@ def test_a_film_ends_before_the_frame_that_needs_too_much(encode: Encode) -> Non
         assert getattr(image, "n_frames", 1) == 3
 
 
-def test_a_picture_that_is_told_in_too_many_symbols_counts_as_the_worst() -> None:
-    size = 8000, 6000
-    stream = Stream().bits(1, 1).bits(PREDICTOR, 2).bits(0, 3)
-    stream.numbers(300_000, lambda index: index % 14)
+def test_where_the_symbols_run_out_the_most_that_the_file_can_need_is_told() -> None:
+    size = 1024, 512
+    stream = Stream().bits(1, 1).bits(PREDICTOR, 2).bits(0, 3).numbers(256 * 128, lambda index: index % 14)
+    stream.bits(0, 1).bits(0, 1).bits(0, 1)
+    view = memoryview(stream.value())
+    most = len(view) * 8 // 20 * (5004 * 4 + 600) + 1024 * 512  # sets of 20 bits, and a number for each four pixels
 
-    began = time.perf_counter()
+    assert Walk(256 * 128).side_bytes(view, size) == 2954 * 4 + 600 + 4 * 256 * 128
+    assert Walk(256 * 128 - 1).side_bytes(view, size) == most
     with pytest.raises(ImageTooLargeError, match=r"would take about"):
-        PillowProcessor().estimate(riff(lossless(size, stream)), PREVIEW)
+        PillowProcessor().estimate(riff(lossless((8000, 6000), of_many_symbols())), PREVIEW)
 
-    assert time.perf_counter() - began < 5  # 0.2 s here
+
+def of_many_symbols() -> Stream:
+    """More than a walk takes."""
+    return Stream().bits(1, 1).bits(PREDICTOR, 2).bits(0, 3).numbers(260_000, lambda index: index % 14)
 
 
 def test_the_cache_of_colours_makes_the_tables_larger() -> None:
@@ -224,8 +229,8 @@ def test_what_libwebp_does_not_decode_is_broken(message: str) -> None:
 
     with pytest.raises(ProcessingError, match=message):
         PillowProcessor().process(data, PREVIEW)
-    with pytest.raises(OSError, match=r".*"):  # Pillow's, of libwebp
-        Image.open(BytesIO(data)).load()
+    with pytest.raises((OSError, ValueError)), Image.open(BytesIO(data)) as opened:  # Pillow's, of libwebp
+        opened.load()
 
 
 @pytest.mark.parametrize("method", [0, 4, 6])
@@ -241,7 +246,7 @@ def test_what_libwebp_decodes_is_not_refused(
         image.putalpha(Image.radial_gradient("L").resize(image.size))
     data = encode(image, "WEBP", method=method, **options)
     start = max(data.find(b"VP8L") + 13, data.find(b"ALPH") + 8)  # behind the size
-    decoder = libwebp()
+    decoder = LibWebP()
     rng = random.Random(method)
     decoded = 0
     for _ in range(150):
@@ -253,9 +258,8 @@ def test_what_libwebp_decodes_is_not_refused(
             with pytest.raises((OSError, ValueError)), BytesIO(mutant) as file, Image.open(file) as opened:
                 opened.load()
             continue
-        if decoder is not None:
-            with suppress(ProcessingError):
-                decoder.decoded(header, header.height)
-                decoded += 1
+        with suppress(ProcessingError):
+            decoder.decoded(header, header.height)
+            decoded += 1
 
     assert decoded > 0

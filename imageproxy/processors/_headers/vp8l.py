@@ -22,9 +22,11 @@ _REPEAT, _RUNS = 16, {16: (3, 2), 17: (3, 3), 18: (11, 7)}
 _FIRST_LENGTH = 8  # the one that is repeated, before there is any
 
 _MOST_SETS = 65_536
-# libwebp's ``kTableSize``, the entries of the tables of one set: by the bits of the cache of colours.
-_ENTRIES = (2954, 2956, 2958, 2962, 2970, 2986, 3018, 3082, 3212, 3468, 3980, 5004)
-_ENTRY_BYTES, _SET_BYTES = 4, 600
+# What one takes in libwebp, by the bits of the cache of colours: its ``kTableSize`` entries of 4 bytes, and what points
+# at them.
+_SET_BYTES = tuple(
+    4 * entries + 600 for entries in (2954, 2956, 2958, 2962, 2970, 2986, 3018, 3082, 3212, 3468, 3980, 5004)
+)
 # The shortest set: five codes of one symbol each.
 _SET_BITS = 20
 _PIXEL_BYTES = 4
@@ -64,7 +66,7 @@ class Walk:
         try:
             return self._side_bytes(width, height)
         except _OutOfSymbolsError:
-            return most * (_ENTRIES[-1] * _ENTRY_BYTES + _SET_BYTES) + width * height * _PIXEL_BYTES // 4
+            return most * _SET_BYTES[-1] + width * height * _PIXEL_BYTES // 4
         finally:
             self._stream = memoryview(b"")
 
@@ -89,16 +91,16 @@ class Walk:
             found, last = self._walk(*self._blocks(width, height))
             pixels += found
             sets = last + 1
-        return sets * (_ENTRIES[cache_bits] * _ENTRY_BYTES + _SET_BYTES) + pixels * _PIXEL_BYTES
+        return sets * _SET_BYTES[cache_bits] + pixels * _PIXEL_BYTES
 
     def _blocks(self, width: int, height: int) -> tuple[int, int]:
         bits = self._bits(3) + 2
         return -(-width // (1 << bits)), -(-height // (1 << bits))
 
     def _cache_bits(self) -> int:
-        bits = self._bits(4) if self._bits(1) else None
-        if bits is None:
+        if not self._bits(1):
             return 0
+        bits = self._bits(4)
         if not 1 <= bits <= _MAX_CACHE_BITS:
             raise broken("its cache of colours has a wrong size")
         return bits
