@@ -66,8 +66,8 @@ class PillowProcessor:
     max_pixels: the largest image that is decoded, and the largest that is made, width times height. Pillow's own limit
         (``PIL.Image.MAX_IMAGE_PIXELS``, 89 million unless the app set it) holds as well: over it Pillow warns, over
         twice that it refuses.
-    max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size: an AVIF of 30
-        megapixels is over it, a WebP or a JPEG of 45 is not.
+    max_decode_bytes: the most memory that one image may take, as ``estimate`` tells it by format and size. An AVIF of
+        30 megapixels is over it, a WebP or a JPEG of 45 is not.
     max_frames: how many frames an animation may have.
     max_animation_pixels: how many pixels they may have together, as they are or as they are made, whichever is more. Of
         an animation over either limit the first frames that are within it are kept; if they are no two, a still image.
