@@ -444,23 +444,25 @@ def test_a_failed_purge_of_the_folder_brings_nothing_back_to_the_memory_above(ke
 def test_a_fill_that_a_purge_overtook_leaves_nothing_out_of_reach(root: Path, key: Any) -> None:
     """The key above the guard is made, the purge comes, and another image is set before the guard is read."""
 
+    photo = key()
+
     class Overtaken(MemoryCache):
         has_been = False
 
-        def get(self, key_above: CacheKey) -> bytes | None:
-            data = super().get(key_above)
+        def get(self, key: CacheKey) -> bytes | None:
+            data = super().get(key)
             if not self.has_been:
                 self.has_been = True
-                cache.purge(key().did)
-                disk.set(key(), b"new")
+                cache.purge(photo.did)
+                disk.set(photo, b"new")
             return data
 
     memory, disk = Overtaken(MB), DiskCache(root)
     cache = TieredCache(memory, disk)
-    disk.set(key(), OLD)
+    disk.set(photo, OLD)
 
-    assert cache.get(key()) == b"new"
+    assert cache.get(photo) == b"new"
     assert memory.stats()["entries"] == 0
-    assert cache.get(key()) == b"new"
+    assert cache.get(photo) == b"new"
     assert memory.stats()["entries"] == 1
-    assert cache.purge(key().did) == 1
+    assert cache.purge(photo.did) == 1
