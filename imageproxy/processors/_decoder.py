@@ -12,9 +12,9 @@ from PIL import Image
 from imageproxy.errors import ImageTooLargeError
 from imageproxy.presets import Preset
 
-from ._cut import needed_rows, without_lower_rows
+from ._cut import needed_rows, without_last_bits, without_lower_rows
 from ._exif import orientation
-from ._geometry import Placement, draft_factor, place, swaps_sides, to_stored
+from ._geometry import Placement, draft_factor, fidelity, place, swaps_sides, to_stored
 from ._headers import Header
 from ._inflated import READ_BYTES, InflatedPNG, inflater
 from ._resize import Resizer, SIMDResizer
@@ -92,8 +92,9 @@ class Decoder:
         factor = 1
         if header.format == "JPEG":
             factor = draft_factor(placement, preset, header.detail)
+            kept = without_last_bits(kept, factor, fidelity(preset))
             if self._turbo is not None:
-                image = self._turbo.decoded(kept, factor, is_whole=kept is header)
+                image = self._turbo.decoded(kept, factor, is_whole=kept.height == header.height)
         elif header.format == "PNG" and self._unfilter is not None:
             image = self._unfilter.decoded(kept)
             self._settle()

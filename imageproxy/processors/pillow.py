@@ -27,7 +27,7 @@ from ._sniff import sniff
 __all__ = ["PillowProcessor"]
 
 # Raised by hand whenever the same input gives other bytes than before: it is part of every cache key.
-_VERSION = "pillow-6"
+_VERSION = "pillow-7"
 _VERSION_OF_RESIZER: dict[ResizerName, str] = {"pillow": _VERSION, "simd": _VERSION + "s"}
 
 _ANIMATION_LIMITS = 500, 50_000_000  # frames, and pixels of them all

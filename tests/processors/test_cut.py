@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imageproxy.errors import ImageProxyError
+from imageproxy.errors import ImageProxyError, ProcessingError
 from imageproxy.presets import Preset
 from imageproxy.processors import PillowProcessor
-from imageproxy.processors._cut import without_lower_rows
+from imageproxy.processors._cut import without_last_bits, without_lower_rows
 from imageproxy.processors._geometry import place
 from imageproxy.processors._headers import Header, read_header
 from imageproxy.processors._sniff import sniff
@@ -115,3 +115,98 @@ def test_what_keeps_its_lower_rows_is_left_as_it_is(banner: Preset, photos: dict
     header, kept = headers_of(photos["landscape"].data, replace(banner, position=(0.5, 1.0)))
 
     assert kept is header
+
+
+# Pillow's progressive files are libjpeg's: bits 1 and 0 of the light, bit 0 of the two colours.
+BITS = [(1, True), (0, False), (0, False), (0, True)]
+
+
+@pytest.fixture
+def progressive(photos: dict[str, DrawnPhoto], decode: Decode, encode: Callable[..., bytes]) -> bytes:
+    return encode(decode(photos["landscape"].data).resize((803, 601)), "JPEG", progressive=True)
+
+
+def bits_of(header: Header) -> list[tuple[int, bool]]:
+    return [(refinement.bit, refinement.is_light) for refinement in header.refinements]
+
+
+@pytest.mark.parametrize(
+    ("factor", "fidelity", "left"),
+    [
+        (1, 80, BITS),
+        (2, 85, BITS[:-1]),
+        (2, 86, BITS),
+        (4, 85, []),
+        (4, 100, []),
+        (8, 100, []),
+    ],
+)
+def test_the_scans_that_do_not_show_are_left_out(
+    factor: int, fidelity: int, left: list[tuple[int, bool]], progressive: bytes
+) -> None:
+    header = read_header(progressive, "jpeg")
+    kept = without_last_bits(header, factor, fidelity)
+
+    assert bits_of(header) == BITS
+    assert (kept is header) == (left == BITS)
+    assert bits_of(read_header(kept.source, "jpeg")) == left
+
+
+@pytest.mark.parametrize(("factor", "least"), [(2, 45), (4, 40), (8, 45)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_what_is_decoded_without_the_last_bits_looks_the_same(
+    mode: str, factor: int, least: float, progressive: bytes, decode: Decode, encode: Callable[..., bytes],
+    psnr: Callable[[Image.Image, Image.Image], float],
+) -> None:  # fmt: skip
+    header = read_header(encode(decode(progressive).convert(mode), "JPEG", progressive=True, quality=90), "jpeg")
+    kept = without_last_bits(header, factor, 80)
+
+    assert kept.source_bytes < 0.95 * header.source_bytes
+    whole, part = (drafted(each.source, factor) for each in (header, kept))
+    assert psnr(whole, part) > least
+
+
+def test_the_result_is_that_of_all_the_bits_but_for_a_little(
+    progressive: bytes, box_preset: Callable[..., Preset], decode: Decode,
+    psnr: Callable[[Image.Image, Image.Image], float], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    sizes = [(190, 190), (150, 100), (150, 40)]
+    presets = [box_preset(*size, "cover", quality=80) for size in sizes]
+    for resizer in ("pillow", "simd"):
+        processor = PillowProcessor(resizer=resizer)
+        results = [decode(processor.process(progressive, preset)) for preset in presets]
+        with monkeypatch.context() as patch:
+            patch.setattr("imageproxy.processors._decoder.without_last_bits", lambda header, *_: header)
+            whole = [decode(processor.process(progressive, preset)) for preset in presets]
+        for result, all_bits in zip(results, whole, strict=True):
+            assert result.tobytes() != all_bits.tobytes()
+            assert psnr(result, all_bits) > 36
+
+
+def test_a_scan_whose_end_is_missing_is_not_left_out(progressive: bytes, box_preset: Callable[..., Preset]) -> None:
+    cut_off = progressive[:-200]
+    header = read_header(cut_off, "jpeg")
+
+    assert bits_of(header) == BITS[:-1]
+    for factor in (2, 4, 8):
+        assert without_last_bits(header, factor, 80).source.endswith(cut_off[-5000:])
+    with pytest.raises(ProcessingError, match="truncated"):
+        PillowProcessor().process(cut_off, box_preset(150, 100))
+
+
+def test_the_scans_of_a_file_that_is_not_progressive_are_all_kept(progressive: bytes) -> None:
+    frame = progressive.index(b"\xff\xc2")
+    for sequential in (0xC0, 0xC1, 0xC9):
+        header = read_header(progressive[:frame] + bytes((0xFF, sequential)) + progressive[frame + 2 :], "jpeg")
+        assert without_last_bits(header, 8, 80) is header
+
+
+def test_last_bits_and_lower_rows_are_left_out_together(progressive: bytes, banner: Preset) -> None:
+    header, upper = headers_of(progressive, banner)
+    kept = without_last_bits(upper, 4, 80)
+
+    assert bits_of(read_header(kept.source, "jpeg")) == []
+    rows = upper.height // 4 - 16
+    whole, part = (drafted(each.source, 4) for each in (without_last_bits(header, 4, 80), kept))
+    box = (0, 0, whole.width, rows)
+    assert part.crop(box).tobytes() == whole.crop(box).tobytes()

@@ -5,10 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
+from typing import NamedTuple
 
 from imageproxy.errors import ProcessingError
 
-__all__ = ["Header", "broken", "check_count", "most_blocks"]
+__all__ = ["Header", "Refinement", "broken", "check_count", "most_blocks"]
+
+
+class Refinement(NamedTuple):
+    """A scan of a progressive JPEG that tells coefficients of before by a bit more (ITU-T T.81, section G.1.2.3).
+
+    start, end: where it stands in the last of ``Header.parts``, from its marker to the next.
+    bit: the one that it adds; 0 is the last.
+    is_light: whether it is of the first component, which is the light of nearly all files.
+    """
+
+    start: int
+    end: int
+    bit: int
+    is_light: bool
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,7 @@ class Header:
         first.
     exif, icc_profile: as found, or a profile made of what else tells the colours; ``None`` where there is none, or
         where the decoder tells it better.
+    refinements: of a progressive JPEG all of them, but those of the means of its blocks.
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
@@ -38,6 +54,7 @@ class Header:
     parts: tuple[bytes | memoryview, ...]
     exif: bytes | None = None
     icc_profile: bytes | None = None
+    refinements: tuple[Refinement, ...] = ()
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
     is_animated: bool = False

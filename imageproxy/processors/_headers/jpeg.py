@@ -9,7 +9,7 @@ from struct import unpack_from
 
 from imageproxy.errors import ProcessingError, UnsupportedFormatError
 
-from .header import Header, broken, check_count
+from .header import Header, Refinement, broken, check_count
 
 __all__ = ["read"]
 
@@ -59,12 +59,14 @@ def read(data: bytes) -> Header:
     if bits != 8:
         raise UnsupportedFormatError(f"this JPEG has {bits} bits per sample; 8 are read", format="jpeg")
     # A sequential scan that holds every component is the only one that a decoder reads.
+    scans: list[tuple[int, int]] = []
     if kind in _PROGRESSIVE or data[scan_at + 2] < components:
-        _check_scans(data, scan_at - 2, width * height)
+        scans = list(_scans(data, scan_at - 2, width * height))
     kept += (bytes((0xFF, _SOS)), view[scan_at:scan_end])
     parts = (b"".join(kept), view[scan_end:])
     detail = 8 * sum(map(len, parts)) / max(1, width * height) * sqrt(step)
-    return Header("JPEG", width, height, parts, exif, _join_profile(icc), detail=detail)
+    refinements = _refinements(data, frame, scans, scan_end)
+    return Header("JPEG", width, height, parts, exif, _join_profile(icc), refinements, detail=detail)
 
 
 def _mean_step(tables: memoryview) -> float:
@@ -102,11 +104,16 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     raise broken("it ends before the image begins")
 
 
-def _check_scans(data: bytes, at: int, pixels: int) -> None:
+def _scans(data: bytes, at: int, pixels: int) -> Iterator[tuple[int, int]]:
+    """Where each scan begins, with its marker, and where it ends; not the last one, if no marker comes after it."""
     scans = markers = 0
+    start: int | None = None
     while (match := _MARKER.search(data, at)) is not None:
+        if start is not None:
+            yield start, match.start()
         at = match.end()
         marker = data[at - 1]
+        start = match.start() if marker == _SOS else None
         if marker == _EOI:
             break
         markers += 1
@@ -119,6 +126,23 @@ def _check_scans(data: bytes, at: int, pixels: int) -> None:
             )
         if marker not in _NO_LENGTH and at + 2 <= len(data):
             at += int.from_bytes(data[at : at + 2], "big")
+
+
+def _refinements(
+    data: bytes, frame: tuple[int, bytes], scans: list[tuple[int, int]], origin: int
+) -> tuple[Refinement, ...]:
+    """Those among ``scans``; ``origin``: where the last of the header's parts begins."""
+    kind, content = frame
+    if kind not in _PROGRESSIVE:
+        return ()
+    found = []
+    for start, end in scans:
+        # Sections B.2.3 and G.1.1.1: how many components; the first one's number and its tables; from which
+        # coefficient to which; the bits before, and after.
+        count, number, _, first, _, bits = unpack_from(">6B", data, start + 4)
+        if start >= origin and count == 1 and first > 0 and bits >> 4:
+            found.append(Refinement(start - origin, end - origin, bits & 15, is_light=number == content[6]))
+    return tuple(found)
 
 
 def _join_profile(parts: list[bytes]) -> bytes | None:
