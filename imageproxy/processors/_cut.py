@@ -16,6 +16,7 @@ from zlib import crc32
 
 from ._geometry import Placement
 from ._headers import Header
+from ._resize import Kernel
 
 __all__ = ["needed_rows", "without_last_bits", "without_lower_rows"]
 
@@ -53,16 +54,17 @@ def without_lower_rows(header: Header, placement: Placement) -> Header:
     return header
 
 
-def without_last_bits(header: Header, factor: int, fidelity: int) -> Header:
+def without_last_bits(header: Header, factor: int, fidelity: int, kernel: Kernel) -> Header:
     """The header of a progressive JPEG without the refinements that do not show at a ``factor``-th of its size.
 
     fidelity: how near to the photo the result has to be, as a JPEG's quality.
+    kernel: the one that resizes it further. What the coarser one costs at a half is enough.
 
     A pixel of the small picture is the mean of many, and so is its error. On 7 photos and 16 drawings it costs after
     encoding, at a quarter or an eighth, where all are left out, at most 0.24 dB up to quality 85 and 0.34 dB above, in
     half to two thirds of the time; at a half, where the last bit of the light is, 0.3 dB in 0.7 to 0.9 of the time.
     """
-    if factor == 1 or (factor == 2 and fidelity > _COARSE_FIDELITY):
+    if factor == 1 or (factor == 2 and (fidelity > _COARSE_FIDELITY or kernel != "lanczos")):
         return header
     *parts, body = header.parts
     view, at = memoryview(body), 0

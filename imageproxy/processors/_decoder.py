@@ -17,7 +17,7 @@ from ._exif import orientation
 from ._geometry import Placement, draft_factor, fidelity, place, swaps_sides, to_stored
 from ._headers import Header
 from ._inflated import READ_BYTES, InflatedPNG, inflater
-from ._resize import Resizer, SIMDResizer
+from ._resize import Resizer, SIMDResizer, kernel_for
 from ._sixteen_bits import with_transparent_colour
 from ._turbo import Turbo, turbo
 from ._unfiltered import Unfilter, unfilter
@@ -92,7 +92,8 @@ class Decoder:
         factor = 1
         if header.format == "JPEG":
             factor = draft_factor(placement, preset, header.detail)
-            kept = without_last_bits(kept, factor, fidelity(preset))
+            kernel = kernel_for(self._resizer.name, preset, placement, header.detail, factor)
+            kept = without_last_bits(kept, factor, fidelity(preset), kernel)
             if self._turbo is not None:
                 image = self._turbo.decoded(kept, factor, is_whole=kept.height == header.height)
         elif header.format == "PNG" and self._unfilter is not None:
