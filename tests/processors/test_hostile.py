@@ -163,6 +163,20 @@ def test_gif_floods(blocks: bytes, encode: Encode) -> None:
     refuse(gif[:at] + b"!" + blocks + gif[at:], "more than 4096 blocks")
 
 
+@pytest.mark.parametrize("control", [b"\0", b"\2ab\0", b"\4\1\0\0\0\4more\0"], ids=["empty", "short", "in two blocks"])
+def test_gif_whose_control_is_odd(
+    control: bytes, encode: Encode, decode: Decode, box_preset: Callable[..., Preset]
+) -> None:
+    """Behind an empty one Pillow takes the frame itself for another block, and then whatever comes for the frame."""
+    gif = encode(Image.new("P", (8, 8)), "GIF")
+    at = gif.index(b",")
+    later = b"," + struct.pack("<HHHHB", 40_000, 40_000, 8, 8, 0)
+    odd = gif[:at] + b"!\xf9" + control + gif[at:-1] + later + gif[-1:]
+
+    for preset in (box_preset(4, 4), box_preset(4, 4, format="webp", animated=True)):
+        assert decode(PillowProcessor().process(odd, preset)).size == (4, 4)
+
+
 def test_gif_of_a_hundred_thousand_frames(encode: Encode) -> None:
     gif = encode(Image.new("P", (8, 8)), "GIF")
     frame = gif[gif.index(b",") : -1]

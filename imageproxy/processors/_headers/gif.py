@@ -10,7 +10,7 @@ __all__ = ["read"]
 
 _SCREEN_BYTES = 13
 _EXTENSION, _IMAGE = 0x21, 0x2C
-_GRAPHIC_CONTROL = 0xF9
+_GRAPHIC_CONTROL, _CONTROL_BYTES = 0xF9, 4
 # Comments and XMP before the first frame; real files have a few hundred at most.
 _MAX_BLOCKS = 4096
 
@@ -34,7 +34,7 @@ def read(data: bytes) -> Header:
         at += 1
         blocks += 1
         check_count(blocks, _MAX_BLOCKS, "blocks before its first frame")
-        if kind == _GRAPHIC_CONTROL:
+        if kind == _GRAPHIC_CONTROL and data[start + 2] == _CONTROL_BYTES:  # of an empty one Pillow looks for more
             control = data[start:at]
     left, top, width, height = unpack_from("<HHHH", data, at + 1)
     # A frame that sticks out makes the picture larger.
