@@ -12,7 +12,7 @@ from PIL import Image
 from imageproxy.errors import ImageTooLargeError
 from imageproxy.presets import Preset
 
-from ._cut import needed_rows, without_last_bits, without_lower_rows
+from ._cut import needed_rows, without_fine_scans, without_lower_rows
 from ._exif import orientation
 from ._geometry import Placement, draft_factor, fidelity, place, swaps_sides, to_stored
 from ._headers import Header
@@ -93,7 +93,7 @@ class Decoder:
         if header.format == "JPEG":
             factor = draft_factor(placement, preset, header.detail)
             kernel = kernel_for(self._resizer.name, preset, placement, header.detail, factor)
-            kept = without_last_bits(kept, factor, fidelity(preset), kernel)
+            kept = without_fine_scans(kept, factor, fidelity(preset), kernel)
             if self._turbo is not None:
                 image = self._turbo.decoded(kept, factor, is_whole=kept.height == header.height)
         elif header.format == "PNG" and self._unfilter is not None:

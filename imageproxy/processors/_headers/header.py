@@ -9,19 +9,23 @@ from typing import NamedTuple
 
 from imageproxy.errors import ProcessingError
 
-__all__ = ["Header", "Refinement", "broken", "check_count", "most_blocks"]
+__all__ = ["Header", "Scan", "broken", "check_count", "most_blocks"]
 
 
-class Refinement(NamedTuple):
-    """A scan of a progressive JPEG that tells coefficients of before by a bit more (ITU-T T.81, section G.1.2.3).
+class Scan(NamedTuple):
+    """A scan of a progressive JPEG: a pass over the picture that tells more of its coefficients (ITU-T T.81, annex G).
 
     start, end: where it stands in the last of ``Header.parts``, from its marker to the next.
-    bit: the one that it adds; 0 is the last.
+    first: the first of the coefficients, in their zigzag order.
+    refines: whether it tells one more bit of those that were told before.
+    bit: the last that it tells; 0 is the last of all.
     is_light: whether it is of the first component, which is the light of nearly all files.
     """
 
     start: int
     end: int
+    first: int
+    refines: bool
     bit: int
     is_light: bool
 
@@ -38,7 +42,7 @@ class Header:
         first.
     exif, icc_profile: as found, or a profile made of what else tells the colours; ``None`` where there is none, or
         where the decoder tells it better.
-    refinements: of a progressive JPEG all of them, but those of the means of its blocks.
+    scans: of a progressive JPEG those after the first, but for those of the blocks' means (coefficient 0).
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
@@ -54,7 +58,7 @@ class Header:
     parts: tuple[bytes | memoryview, ...]
     exif: bytes | None = None
     icc_profile: bytes | None = None
-    refinements: tuple[Refinement, ...] = ()
+    scans: tuple[Scan, ...] = ()
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
     is_animated: bool = False

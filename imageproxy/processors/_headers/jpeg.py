@@ -9,7 +9,7 @@ from struct import unpack_from
 
 from imageproxy.errors import ProcessingError, UnsupportedFormatError
 
-from .header import Header, Refinement, broken, check_count
+from .header import Header, Scan, broken, check_count
 
 __all__ = ["read"]
 
@@ -65,8 +65,8 @@ def read(data: bytes) -> Header:
     kept += (bytes((0xFF, _SOS)), view[scan_at:scan_end])
     parts = (b"".join(kept), view[scan_end:])
     detail = 8 * sum(map(len, parts)) / max(1, width * height) * sqrt(step)
-    refinements = _refinements(data, frame, scans, scan_end)
-    return Header("JPEG", width, height, parts, exif, _join_profile(icc), refinements, detail=detail)
+    later = _later_scans(data, frame, scans, scan_end)
+    return Header("JPEG", width, height, parts, exif, _join_profile(icc), later, detail=detail)
 
 
 def _mean_step(tables: memoryview) -> float:
@@ -128,9 +128,7 @@ def _scans(data: bytes, at: int, pixels: int) -> Iterator[tuple[int, int]]:
             at += int.from_bytes(data[at : at + 2], "big")
 
 
-def _refinements(
-    data: bytes, frame: tuple[int, bytes], scans: list[tuple[int, int]], origin: int
-) -> tuple[Refinement, ...]:
+def _later_scans(data: bytes, frame: tuple[int, bytes], scans: list[tuple[int, int]], origin: int) -> tuple[Scan, ...]:
     """Those among ``scans``; ``origin``: where the last of the header's parts begins."""
     kind, content = frame
     if kind not in _PROGRESSIVE:
@@ -140,8 +138,9 @@ def _refinements(
         # Sections B.2.3 and G.1.1.1: how many components; the first one's number and its tables; from which
         # coefficient to which; the bits before, and after.
         count, number, _, first, _, bits = unpack_from(">6B", data, start + 4)
-        if start >= origin and count == 1 and first > 0 and bits >> 4:
-            found.append(Refinement(start - origin, end - origin, bits & 15, is_light=number == content[6]))
+        if start >= origin and count == 1 and first > 0:
+            is_light = number == content[6]
+            found.append(Scan(start - origin, end - origin, first, bits >> 4 > 0, bits & 15, is_light))
     return tuple(found)
 
 
