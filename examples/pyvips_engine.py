@@ -203,7 +203,7 @@ def main() -> None:
     with LocalPDS() as pds:
         did = pds.create_account()
         cid = pds.add_blob(did, photo.data, content_type=photo.content_type)
-        with create_service(pds.service_config(), processor=VipsProcessor()) as images:
+        with create_service(pds.service_config(cache_path="cache"), processor=VipsProcessor()) as images:
             for preset in DEFAULT:
                 image = images.get(preset, did, cid)
                 print(f"{preset.name:16} {len(image.data):8,} bytes  {image.etag}")

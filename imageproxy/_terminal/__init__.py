@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .progress import ProgressBar
-from .text import fitted
+from .text import fitted, printable
 
-__all__ = ["ProgressBar", "fitted"]
+__all__ = ["ProgressBar", "fitted", "printable"]

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from imageproxy.processors._exif import orientation
+from imageproxy.processors._headers import read_header
+from imageproxy.processors._sniff import sniff
+
 __all__ = ["Picture", "Write", "file_stem", "keep", "keep_original"]
 
 Write = Callable[[str, bytes], object]
@@ -49,10 +53,17 @@ def keep(file: str, data: bytes, write: Write) -> Picture:
 
 
 def keep_original(stem: str, data: bytes, write: Write) -> Picture:
-    """Write a photo as it is, under the suffix of its format. It must be one that Pillow opens."""
-    with Image.open(io.BytesIO(data)) as image:
-        suffix = (image.format or "bin").lower()
-    return keep(f"{stem}.{suffix}", data, write)
+    """Write a photo as it is, under the suffix of its format. It must be one that could be processed."""
+    kind = sniff(data)
+    file = f"{stem}.{kind}"
+    try:
+        size = _shown_size(data)
+    except Exception:  # noqa: BLE001 - Pillow stumbles over metadata that the processor does not give it
+        header = read_header(data, kind)
+        is_turned = orientation(header.exif) in _TURNED
+        size = (header.height, header.width) if is_turned else (header.width, header.height)
+    write(file, data)
+    return Picture(file, *size, len(data))
 
 
 def _shown_size(data: bytes) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from imageproxy.cli import main
 from imageproxy.presets import DEFAULT
@@ -110,18 +112,21 @@ def test_page_needs_nothing_from_elsewhere(photo: Path, output: Path, preview: C
 def test_file_that_is_no_photo_has_its_place_and_stops_nothing(
     photo: Path, tmp_path: Path, output: Path, make_photo: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "a\x1b.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     (tmp_path / "b.jpg").write_bytes(make_photo()[:300])
     (tmp_path / "c.jpg").write_bytes(bytes(10 * 1024**2 + 1))
-    files = [tmp_path / "a.svg", tmp_path / "b.jpg", tmp_path / "c.jpg", photo]
+    files = [tmp_path / "a\x1b.svg", tmp_path / "b.jpg", tmp_path / "c.jpg", photo]
 
     assert main(["preview", *map(str, files), "--output", str(output), "--presets", "banner"]) == 0
 
-    out = capsys.readouterr().out
-    assert out == f"3 files of 4 could not be shown; the page says why.\nPreview: {output / 'index.html'}\n"
+    *reasons, summary, page = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in reasons] == ["a?.svg", "b.jpg", "c.jpg"]
+    assert "the bytes look like svg" in reasons[0]
+    assert summary == "3 files of 4 could not be shown."
+    assert page == f"Preview: {output / 'index.html'}"
     html = (output / "index.html").read_text(encoding="utf-8")
     assert re.findall(r"<h2>(.*?)</h2>\n<(\w+)", html) == [
-        ("a.svg", "p"),
+        ("a\x1b.svg", "p"),
         ("b.jpg", "p"),
         ("c.jpg", "p"),
         ("one.jpg", "div"),
@@ -133,6 +138,29 @@ def test_file_that_is_no_photo_has_its_place_and_stops_nothing(
     assert "1 photo resized with" in text
     assert "3 files could not be shown" in text
     assert len(images_on(output / "index.html")) == 1 + len(FORMATS)
+
+
+def test_photo_with_metadata_that_pillow_refuses_is_shown(
+    tmp_path: Path, output: Path, preview: Callable[..., Any]
+) -> None:
+    (tmp_path / "one.png").write_bytes(png_with_a_text_too_long())
+
+    told = preview(tmp_path / "one.png", "--presets", "banner")["photos"][0]
+
+    assert told["error"] is None
+    assert (told["original"]["width"], told["original"]["height"]) == (30, 20)
+    assert images_on(output / "index.html")[0] == told["original"]["file"] == "images/01-one.png"
+
+
+def png_with_a_text_too_long() -> bytes:
+    """2 MB of zeros, compressed: twice what Pillow reads of a text."""
+    file = io.BytesIO()
+    texts = PngInfo()
+    texts.add_text("Comment", "\0" * 2_000_000, zip=True)
+    Image.new("RGB", (30, 20)).save(file, "PNG", pnginfo=texts)
+    with pytest.raises(ValueError, match="too large"):
+        Image.open(io.BytesIO(file.getvalue()))
+    return file.getvalue()
 
 
 def test_limits_are_those_of_the_environment(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from imageproxy._terminal import ProgressBar
+from imageproxy._terminal import ProgressBar, printable
 from imageproxy.cli.choice import FORMATS, read_formats, read_presets
 from imageproxy.cli.command import Commands, add_command, add_json
 from imageproxy.cli.output import counted, say, say_json
@@ -92,9 +92,11 @@ def _run(arguments: argparse.Namespace) -> None:
         told = [preview.as_values() for preview in previews]
         say_json({"page": str(page), "resizer": processor.resizer_name, "photos": told})
     else:
-        failed = sum(preview.original is None for preview in previews)
+        failed = [preview for preview in previews if preview.original is None]
+        for preview in failed:
+            say(printable(f"{preview.name}  {preview.message}"))
         if failed:
-            say(f"{counted(failed, 'file', 'files')} of {len(previews):,} could not be shown; the page says why.")
+            say(f"{counted(len(failed), 'file', 'files')} of {len(previews):,} could not be shown.")
         say(f"Preview: {page}")
 
 
