@@ -11,7 +11,7 @@ which is a pass over all of it.
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
+from math import ceil, log2
 from zlib import crc32
 
 from ._geometry import Placement
@@ -27,9 +27,11 @@ _DEPENDENT_ROWS = 64
 # Less is not worth a copy of the file.
 _WORTHWHILE_SHARE = 0.05
 
-# At a half, only where the encoder hides it.
-_COARSE_FIDELITY = 85
-# Coefficients 1 to 5 are waves as long as a block or longer. A block is two pixels at a quarter, which show no shorter.
+# How much may be missing of a coefficient, for each quality up to that: its last bits, times the step of the quantizer.
+_SPARE_AT_A_HALF = ((85, 30.0),)
+_SPARE_BELOW = ((80, 90.0), (85, 60.0), (90, 35.0))
+# Coefficients 1 to 5 are waves as long as a block or longer. A block of light is two pixels at a quarter, which show no
+# shorter ones; one of colours may be four.
 _FIRST_FINE = 6
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -62,21 +64,34 @@ def without_fine_scans(header: Header, factor: int, fidelity: int, kernel: Kerne
     fidelity: how near to the photo the result has to be, as a JPEG's quality.
     kernel: the one that resizes it further. What the coarser one costs at a half is enough.
 
-    A pixel of the small picture is the mean of many: so is its error, and of shorter waves it shows nothing.
-    At a quarter or an eighth all that refines is left out, and all from coefficient 6 on: 0.4 to 0.9 of the time. At a
-    half it is the last bit of the light: 0.7 to 0.9 of the time. On 7 photos and 16 drawings that costs 0.06 dB after
-    encoding, and at most 0.4 dB.
+    Five photos, saved at six qualities with three kinds of scans, lose 0.05 dB by it after encoding, and at most 0.4 dB.
+    It takes 0.4 to 0.9 of the time.
     """
-    if factor == 1 or (factor == 2 and (fidelity > _COARSE_FIDELITY or kernel != "lanczos")):
+    bits = 0 if factor == 2 and kernel != "lanczos" else _spare_bits(factor, fidelity, header.step)
+    if not bits:
         return header
     *parts, body = header.parts
     view, at = memoryview(body), 0
+    # What refines them says something else without the scan that told them first.
+    is_coarse = factor > 2 and all(scan.bit < bits for scan in header.scans if scan.refines and scan.is_light)
     for scan in header.scans:
-        is_last_bit = scan.refines and scan.bit == 0 and scan.is_light
-        if is_last_bit if factor == 2 else scan.refines or scan.first >= _FIRST_FINE:
+        if scan.refines:
+            is_fine = scan.bit < bits and (factor > 2 or scan.is_light)
+        else:
+            is_fine = is_coarse and scan.is_light and scan.first >= _FIRST_FINE
+        if is_fine:
             parts.append(view[at : scan.start])
             at = scan.end
     return replace(header, parts=(*parts, view[at:]), scans=()) if at else header
+
+
+def _spare_bits(factor: int, fidelity: int, step: float) -> int:
+    """How many of the last bits of its coefficients a JPEG does without."""
+    if factor == 1:
+        return 0
+    limits = _SPARE_AT_A_HALF if factor == 2 else _SPARE_BELOW
+    most = next((spare for highest, spare in limits if fidelity <= highest), 0.0)
+    return int(log2(most / step + 1))
 
 
 def _height_of_jpeg(source: bytes | memoryview) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
@@ -124,6 +125,22 @@ def test_a_jpeg_of_some_more_scans_is_read(progressive: bytes) -> None:
     assert PillowProcessor().process(scans(progressive, 20), PRESET)
 
 
+def test_a_jpeg_that_hides_its_scans_behind_a_missing_restart() -> None:
+    """libjpeg passes over a marker that is not in use while it looks for a restart, and not over what follows it."""
+    grey = io.BytesIO()
+    Image.new("L", (1000, 1000), 128).save(grey, "JPEG", progressive=True)
+    data = grey.getvalue()
+    first = data.index(b"\xff\xda")
+    second = data.index(b"\xff\xda", first + 2)
+    tables = data[data.rindex(b"\xff\xc4", 0, second) : second]
+    inner = b"\xff\xda\0\x08\1\1\0\1\5\0\0\0\0\0" * 400
+    every = b"\xff\xdd\0\4\0\1"  # a restart after each MCU
+    hidden = b"\0\0\xff\2" + struct.pack(">H", len(inner) + 2) + inner
+    refuse(
+        data[:2] + every + data[2:first] + tables + data[first : first + 10] + hidden + b"\xff\xd9", "too many scans"
+    )
+
+
 def test_a_sequential_jpeg_of_many_scans(jpeg: bytes) -> None:
     start = jpeg.index(b"\xff\xda")
     one_component = b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0) + bytes(10)
@@ -175,6 +192,18 @@ def test_gif_whose_control_is_odd(
 
     for preset in (box_preset(4, 4), box_preset(4, 4, format="webp", animated=True)):
         assert decode(PillowProcessor().process(odd, preset)).size == (4, 4)
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_gif_whose_control_is_long_is_still_transparent(
+    animated: bool, encode: Encode, decode: Decode, box_preset: Callable[..., Preset]
+) -> None:
+    gif = encode(Image.new("P", (8, 8)), "GIF", transparency=0)
+    at = gif.index(b"!\xf9\4")
+    long = gif[:at] + b"!\xf9\5" + gif[at + 3 : at + 7] + b"\7" + gif[at + 7 :]
+
+    result = decode(PillowProcessor().process(long, box_preset(4, 4, format="webp", animated=animated)))
+    assert result.convert("RGBA").getpixel((0, 0))[3] == 0  # type: ignore[index]
 
 
 def test_gif_of_a_hundred_thousand_frames(encode: Encode) -> None:

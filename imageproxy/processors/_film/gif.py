@@ -60,7 +60,7 @@ def read(data: bytes, film: Film) -> None:
             at = end
         elif data[at] == _EXTENSION:
             kind, first = data[at + 1], data[at + 3 : at + 3 + data[at + 2]]
-            if kind == _GRAPHIC_CONTROL and len(first) == 4:
+            if kind == _GRAPHIC_CONTROL and len(first) >= 4:
                 control = first
             elif kind == _APPLICATION and first in _LOOPS:
                 film.plays = _plays(data, at + 3 + len(first), film.plays)

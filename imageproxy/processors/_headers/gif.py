@@ -34,7 +34,7 @@ def read(data: bytes) -> Header:
         at += 1
         blocks += 1
         check_count(blocks, _MAX_BLOCKS, "blocks before its first frame")
-        if kind == _GRAPHIC_CONTROL and data[start + 2] == _CONTROL_BYTES:  # of an empty one Pillow looks for more
+        if kind == _GRAPHIC_CONTROL and data[start + 2] >= _CONTROL_BYTES:  # of an empty one Pillow looks for more
             control = data[start:at]
     left, top, width, height = unpack_from("<HHHH", data, at + 1)
     # A frame that sticks out makes the picture larger.

@@ -42,7 +42,9 @@ class Header:
         first.
     exif, icc_profile: as found, or a profile made of what else tells the colours; ``None`` where there is none, or
         where the decoder tells it better.
-    scans: of a progressive JPEG those after the first, but for those of the blocks' means (coefficient 0).
+    scans: of a progressive JPEG, after the first, those of one component that tell other coefficients than the blocks'
+        means.
+    step: of a JPEG, the mean step of its quantizer.
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
@@ -59,6 +61,7 @@ class Header:
     exif: bytes | None = None
     icc_profile: bytes | None = None
     scans: tuple[Scan, ...] = ()
+    step: float = inf
     transparent: tuple[int, ...] | None = None
     offset: tuple[int, int] | None = None
     is_animated: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from math import sqrt
+from math import inf, sqrt
 from struct import unpack_from
 
 from imageproxy.errors import ProcessingError, UnsupportedFormatError
@@ -16,6 +16,7 @@ __all__ = ["read"]
 _EOI, _SOS, _DQT = 0xD9, 0xDA, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the three are tables
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_FIRST_IN_USE = 0xC0
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 # Tables and frames, and of the applications' segments those that tell the colours: JFIF's and Adobe's.
 _NEEDED = _FRAMES | {0xC4, 0xCC, _DQT, 0xDC, 0xDD, 0xE0, 0xEE, _SOS}
@@ -66,7 +67,7 @@ def read(data: bytes) -> Header:
     parts = (b"".join(kept), view[scan_end:])
     detail = 8 * sum(map(len, parts)) / max(1, width * height) * sqrt(step)
     later = _later_scans(data, frame, scans, scan_end)
-    return Header("JPEG", width, height, parts, exif, _join_profile(icc), later, detail=detail)
+    return Header("JPEG", width, height, parts, exif, _join_profile(icc), later, step or inf, detail=detail)
 
 
 def _mean_step(tables: memoryview) -> float:
@@ -124,7 +125,8 @@ def _scans(data: bytes, at: int, pixels: int) -> Iterator[tuple[int, int]]:
                 f"this JPEG is stored in too many scans: over {scans - 1} of {pixels / 1e6:.1f} megapixels; save it "
                 "with fewer"
             )
-        if marker not in _NO_LENGTH and at + 2 <= len(data):
+        # Behind a restart that is missing, libjpeg looks for one right after a marker that is not in use.
+        if marker >= _FIRST_IN_USE and marker not in _NO_LENGTH and at + 2 <= len(data):
             at += int.from_bytes(data[at : at + 2], "big")
 
 
@@ -138,9 +140,10 @@ def _later_scans(data: bytes, frame: tuple[int, bytes], scans: list[tuple[int, i
         # Sections B.2.3 and G.1.1.1: how many components; the first one's number and its tables; from which
         # coefficient to which; the bits before, and after.
         count, number, _, first, _, bits = unpack_from(">6B", data, start + 4)
-        if start >= origin and count == 1 and first > 0:
-            is_light = number == content[6]
-            found.append(Scan(start - origin, end - origin, first, bits >> 4 > 0, bits & 15, is_light))
+        before, bit = bits >> 4, bits & 15
+        # One that refines anything but by a bit is an error, which its decoder is to find.
+        if start >= origin and count == 1 and first > 0 and before in {0, bit + 1}:
+            found.append(Scan(start - origin, end - origin, first, before > 0, bit, is_light=number == content[6]))
     return tuple(found)
 
 
