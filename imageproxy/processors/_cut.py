@@ -28,8 +28,8 @@ _DEPENDENT_ROWS = 64
 _WORTHWHILE_SHARE = 0.05
 
 # How much may be missing of a coefficient, for each quality up to that: its last bits, times the step of the quantizer.
-_SPARE_AT_A_HALF = ((85, 30.0),)
-_SPARE_BELOW = ((80, 90.0), (85, 60.0), (90, 35.0))
+_SPARE_AT_A_HALF = ((80, 18.0), (85, 10.0))
+_SPARE_BELOW = ((80, 75.0), (85, 60.0), (90, 35.0))
 # Coefficients 1 to 5 are waves as long as a block or longer. A block of light is two pixels at a quarter, which show no
 # shorter ones; one of colours may be four.
 _FIRST_FINE = 6
@@ -64,8 +64,8 @@ def without_fine_scans(header: Header, factor: int, fidelity: int, kernel: Kerne
     fidelity: how near to the photo the result has to be, as a JPEG's quality.
     kernel: the one that resizes it further. What the coarser one costs at a half is enough.
 
-    Five photos, saved at six qualities with three kinds of scans, lose 0.05 dB by it after encoding, at most 0.4 dB.
-    They take 0.4 to 0.9 of the time.
+    Eight pictures, grey and in colour, saved at six qualities, lose 0.08 dB by it after encoding, and at most 0.4 dB.
+    They take 0.2 to 0.9 of the time.
     """
     bits = 0 if factor == 2 and kernel != "lanczos" else _spare_bits(factor, fidelity, header.step)
     if not bits:

@@ -125,7 +125,8 @@ def test_a_jpeg_of_some_more_scans_is_read(progressive: bytes) -> None:
     assert PillowProcessor().process(scans(progressive, 20), PRESET)
 
 
-def test_a_jpeg_that_hides_its_scans_behind_a_missing_restart() -> None:
+@pytest.mark.parametrize("unused", [0x02, 0xBF])
+def test_a_jpeg_that_hides_its_scans_behind_a_missing_restart(unused: int) -> None:
     """libjpeg passes over a marker that is not in use while it looks for a restart, and not over what follows it."""
     grey = io.BytesIO()
     Image.new("L", (1000, 1000), 128).save(grey, "JPEG", progressive=True)
@@ -135,7 +136,7 @@ def test_a_jpeg_that_hides_its_scans_behind_a_missing_restart() -> None:
     tables = data[data.rindex(b"\xff\xc4", 0, second) : second]
     inner = b"\xff\xda\0\x08\1\1\0\1\5\0\0\0\0\0" * 400
     every = b"\xff\xdd\0\4\0\1"  # a restart after each MCU
-    hidden = b"\0\0\xff\2" + struct.pack(">H", len(inner) + 2) + inner
+    hidden = b"\0\0" + bytes((0xFF, unused)) + struct.pack(">H", len(inner) + 2) + inner
     refuse(
         data[:2] + every + data[2:first] + tables + data[first : first + 10] + hidden + b"\xff\xd9", "too many scans"
     )

@@ -110,23 +110,24 @@ def _scans(data: bytes, at: int, pixels: int) -> Iterator[tuple[int, int]]:
     scans = markers = 0
     start: int | None = None
     while (match := _MARKER.search(data, at)) is not None:
-        if start is not None:
-            yield start, match.start()
         at = match.end()
         marker = data[at - 1]
-        start = match.start() if marker == _SOS else None
-        if marker == _EOI:
-            break
         markers += 1
         check_count(markers, _MAX_SEGMENTS, "segments")
+        if marker < _FIRST_IN_USE:  # looking for a restart that is missing, libjpeg passes over it, and over no more
+            continue
+        if start is not None:
+            yield start, match.start()
+        if marker == _EOI:
+            break
+        start = match.start() if marker == _SOS else None
         scans += marker == _SOS
         if scans > _MAX_SCANS or scans * pixels > _MAX_SCAN_MEGAPIXELS * 1_000_000:
             raise ProcessingError(
                 f"this JPEG is stored in too many scans: over {scans - 1} of {pixels / 1e6:.1f} megapixels; save it "
                 "with fewer"
             )
-        # Behind a restart that is missing, libjpeg looks for one right after a marker that is not in use.
-        if marker >= _FIRST_IN_USE and marker not in _NO_LENGTH and at + 2 <= len(data):
+        if marker not in _NO_LENGTH and at + 2 <= len(data):
             at += int.from_bytes(data[at : at + 2], "big")
 
 
@@ -134,6 +135,9 @@ def _later_scans(data: bytes, frame: tuple[int, bytes], scans: list[tuple[int, i
     """Those among ``scans``; ``origin``: where the last of the header's parts begins."""
     kind, content = frame
     if kind not in _PROGRESSIVE:
+        return ()
+    light = content[7]  # how many samples it has across and down, as each component does (section B.2.2)
+    if any(each >> 4 > light >> 4 or each & 15 > light & 15 for each in content[7::3]):
         return ()
     found = []
     for start, end in scans:
