@@ -287,7 +287,8 @@ def test_many_requests_share_one_thread_and_leave_none(serve: Any, did: str, cid
     for thread in threads:
         thread.join()
     assert len(failed) == 6
-    assert all(names.count("imageproxy-deadlines") == 1 for names in seen)
+    # At most: where the machine stood still for some seconds, it has had nothing to do for so long that it is gone.
+    assert max(names.count("imageproxy-deadlines") for names in seen) == 1, seen
     failed.clear()
     fetcher.close()
     server.close()
