@@ -4,7 +4,7 @@ The rows below a crop: by declaring that the image ends above them. JPEG and PNG
 and a decoder that has its rows looks no further. They are the same to the last bit, but for a few at the new end, which
 are of no use.
 
-What a progressive JPEG tells so finely that it does not show at a fraction of its size: by leaving out scans, each of
+What a progressive JPEG tells so finely that it hardly shows at a fraction of its size: by leaving out scans, each of
 which is a pass over all of it.
 """
 
@@ -59,7 +59,7 @@ def without_lower_rows(header: Header, placement: Placement) -> Header:
 
 
 def without_fine_scans(header: Header, factor: int, fidelity: int, kernel: Kernel) -> Header:
-    """The header of a progressive JPEG without the scans that do not show at a ``factor``-th of its size.
+    """The header of a progressive JPEG without the scans that hardly show at a ``factor``-th of its size.
 
     fidelity: how near to the photo the result has to be, as a JPEG's quality.
     kernel: the one that resizes it further. What the coarser one costs at a half is enough.

@@ -287,7 +287,6 @@ def test_what_the_decoder_warns_of_counts_where_only_scans_are_left_out(
         told.append((len(header.scans), is_whole))
 
     monkeypatch.setattr(Turbo, "decoded", decoded)
-    monkeypatch.setattr("imageproxy.processors._foreign.CAN_BE_COLOUR", True)
     monkeypatch.setattr("imageproxy.processors._turbo.CAN_BE_COLOUR", True)
     PillowProcessor(resizer="simd").process(progressive, box_preset(*size, "cover", quality=80))
 

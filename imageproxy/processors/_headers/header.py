@@ -44,7 +44,7 @@ class Header:
         where the decoder tells it better.
     scans: of a progressive JPEG, after the first, those of one component that tell other coefficients than the blocks'
         means; none where the first component has fewer samples than another.
-    step: of a JPEG, the mean step of its quantizer.
+    step: of a JPEG, the mean step of its quantizer; infinite where it is not known.
     transparent: the one transparent colour of a picture with 16 bits a channel, which decoders to 8 bits miss.
     offset: where the picture lies on a canvas of ``width`` times ``height``, the rest of which is transparent; ``None``
         where it covers all of it.
