@@ -82,9 +82,14 @@ def test_files_beside_the_repository_end_in_an_image_or_in_an_error_of_ours(
             assert shared_file is not None
 
 
-def test_the_example_runs() -> None:
+def test_the_example_runs(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLE)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", str(EXAMPLE)],
+        cwd=tmp_path,  # where it keeps its cache
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert (done.returncode, done.stderr) == (0, "")
